@@ -1,0 +1,341 @@
+//! What to run and how: std's verbs, and what a test adds to them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use once_cell::sync::OnceCell;
+use tempfile::TempDir;
+
+use crate::dialogue::conversation::Conversation;
+use crate::dialogue::life::Life;
+use crate::dialogue::window;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fixture::Fixture;
+use crate::guardian::handle::{self, Failure, Request};
+use crate::guardian::start;
+use crate::hooks;
+use crate::registry;
+use crate::report::Subject;
+use crate::settings::scaled;
+use crate::stop::Stop;
+use crate::sys::clone::Stage;
+use crate::sys::fds;
+use crate::sys::reexec::MARKER;
+
+/// How long an expectation waits unless the builder says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a start may take. It takes less than a millisecond.
+const SPAWN_LIMIT: Duration = Duration::from_secs(10);
+
+/// What to run and how; made by [`Fixture::command`] or [`cargo_bin!`](crate::cargo_bin).
+///
+/// The verbs that `std::process::Command` has mean what they mean there. The environment and the working directory are
+/// those of the test process at the moment of [`spawn`](FixtureBuilder::spawn), as are its umask, its limits and the
+/// signals that it ignores.
+#[derive(Debug)]
+#[must_use = "nothing runs before `spawn`"]
+pub struct FixtureBuilder {
+    program: OsString,
+    args: Vec<OsString>,
+    env_clear: bool,
+    env: BTreeMap<OsString, Option<OsString>>,
+    dir: Option<PathBuf>,
+    in_own_dir: bool,
+    own_dir: OnceCell<TempDir>,
+    label: Option<String>,
+    limit: Duration,
+    policy: Stop,
+    capacity: usize,
+}
+
+impl FixtureBuilder {
+    pub(crate) fn new(program: &OsStr) -> FixtureBuilder {
+        FixtureBuilder {
+            program: program.to_owned(),
+            args: Vec::new(),
+            env_clear: false,
+            env: BTreeMap::new(),
+            dir: None,
+            in_own_dir: false,
+            own_dir: OnceCell::new(),
+            label: None,
+            limit: DEFAULT_TIMEOUT,
+            policy: Stop::default(),
+            capacity: window::CAPACITY,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds several arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(key.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets several environment variables.
+    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(mut self, vars: impl IntoIterator<Item = (K, V)>) -> Self {
+        for (key, value) in vars {
+            self = self.env(key, value);
+        }
+        self
+    }
+
+    /// Removes an environment variable.
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.env.insert(key.as_ref().to_owned(), None);
+        self
+    }
+
+    /// Begins with an empty environment.
+    pub fn env_clear(mut self) -> Self {
+        self.env_clear = true;
+        self.env.clear();
+        self
+    }
+
+    /// Runs the helper in this directory.
+    ///
+    /// A program that is named by a relative path with a slash in it is looked up from there, as with std on Unix.
+    pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = Some(dir.as_ref().to_owned());
+        self.in_own_dir = false;
+        self
+    }
+
+    /// Runs the helper in the fixture's [own directory](FixtureBuilder::dir).
+    pub fn in_own_dir(mut self) -> Self {
+        self.in_own_dir = true;
+        self
+    }
+
+    /// The fixture's own temporary directory, made at the first call; it is removed after the helper is gone,
+    /// however the test process ends.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made: a test cannot go on without it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> foster::Result {
+    /// let tool = foster::Fixture::command("cat");
+    /// let notes = tool.dir().join("notes");
+    /// std::fs::write(&notes, "remember the milk\n").unwrap();
+    /// let fx = tool.arg(&notes).spawn()?;
+    /// fx.expect_line("remember the milk")?;
+    /// drop(fx);
+    /// assert!(!notes.exists());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn dir(&self) -> &Path {
+        own_dir(&self.own_dir)
+    }
+
+    /// What reports call this fixture; the program's file name unless set.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// How long each expectation, each `send` and each `wait` may take in all; ten seconds unless set.
+    ///
+    /// It is multiplied by `FOSTER_TIMEOUT_SCALE`. With zero, only what is there already is looked at.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How the helper is asked to leave when it is stopped, dropped, or when the test process ends.
+    pub fn stop_policy(mut self, policy: Stop) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many bytes of each output stream are kept unread; 1 MiB unless set.
+    ///
+    /// Beyond it the oldest are dropped, and counted in reports: a helper never blocks because its test is busy.
+    pub fn buffer(mut self, bytes: usize) -> Self {
+        self.capacity = bytes;
+        self
+    }
+
+    /// Starts the helper.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Spawn`] when the program cannot be started: the message names the step, the path and the errno.
+    /// [`ErrorKind::InvalidInput`] for a NUL byte in an argument, [`ErrorKind::Io`] when descriptors or memory have run
+    /// out, [`ErrorKind::Level`] when `FOSTER_REQUIRE` is not met, [`ErrorKind::Guardian`] when the guardian was killed.
+    ///
+    /// # Platforms
+    ///
+    /// Linux.
+    #[track_caller]
+    pub fn spawn(self) -> Result<Fixture> {
+        let at = Location::caller();
+        hooks::install();
+        let label = self.label.clone().unwrap_or_else(|| {
+            let name = Path::new(&self.program).file_name().unwrap_or(&self.program);
+            name.to_string_lossy().into_owned()
+        });
+        let dir = if self.in_own_dir { Some(self.dir().to_owned()) } else { self.dir.clone() };
+        let request = Request {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            env: self.environment(),
+            dir: dir.map(PathBuf::into_os_string),
+            ladder: self.policy.ladder(),
+        };
+        let command = command_line(&request);
+        let wiring = |e: std::io::Error| self.failed(&request, at, Failure::Wiring(e));
+        let (stdin, to_helper) = fds::pipe().map_err(wiring)?;
+        let (from_out, stdout) = fds::pipe().map_err(wiring)?;
+        let (from_err, stderr) = fds::pipe().map_err(wiring)?;
+        for ours in [&to_helper, &from_out, &from_err] {
+            fds::set_nonblocking(ours).map_err(wiring)?;
+        }
+        let started = Instant::now();
+        let deadline = started + scaled(SPAWN_LIMIT).min(Duration::from_secs(3600));
+        let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
+            .map_err(|failure| self.failed(&request, at, failure))?;
+        registry::record_helper(handle.pid(), &label, &command, at);
+        let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
+        let life = Life::new(Box::new(reports));
+        let conversation = Conversation::new(to_helper, [from_out, from_err], life, subject, self.capacity);
+        Ok(Fixture::new(conversation, handle, self.policy, scaled(self.limit), self.own_dir))
+    }
+
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let mut all: BTreeMap<OsString, OsString> =
+            if self.env_clear { BTreeMap::new() } else { std::env::vars_os().collect() };
+        for (key, value) in &self.env {
+            match value {
+                Some(value) => all.insert(key.clone(), value.clone()),
+                None => all.remove(key),
+            };
+        }
+        // A helper that is itself a test binary must never take itself for a guardian.
+        all.remove(OsStr::new(MARKER));
+        all.into_iter().collect()
+    }
+
+    fn failed(&self, request: &Request, at: &'static Location<'static>, failure: Failure) -> Error {
+        let program = self.program.to_string_lossy();
+        let (kind, why, source) = match failure {
+            Failure::Nul(what) => (ErrorKind::InvalidInput, format!("{what} contains a NUL byte"), None),
+            Failure::Step(stage, e) => (ErrorKind::Spawn, explain(request, stage, &e), Some(e)),
+            Failure::Wiring(e) => {
+                let why = "no descriptors or memory left for its pipes".to_owned();
+                (ErrorKind::Io, why, Some(e))
+            }
+            Failure::Guardian(e) => {
+                let why = match e.kind() {
+                    std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::BrokenPipe => {
+                        "the guardian process has died; it and all helpers are gone".to_owned()
+                    }
+                    std::io::ErrorKind::TimedOut => "the guardian process did not answer in time".to_owned(),
+                    _ => "the guardian process cannot serve it".to_owned(),
+                };
+                (ErrorKind::Guardian, why, Some(e))
+            }
+            Failure::Level(why) => (ErrorKind::Level, why, None),
+        };
+        let mut report = format!("  command    {}\n", command_line(request));
+        let dir = request.dir.as_ref().map(PathBuf::from).or_else(|| std::env::current_dir().ok());
+        if let Some(dir) = dir {
+            report.push_str(&format!("  directory  {}\n", dir.display()));
+        }
+        report.push_str(&format!("  at         {}:{}:{}\n", at.file(), at.line(), at.column()));
+        let error = Error::new(kind, format!("failed to spawn `{program}`: {why}")).with_report(report);
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+/// The directory in this cell, made if it is not there yet.
+#[track_caller]
+pub(crate) fn own_dir(cell: &OnceCell<TempDir>) -> &Path {
+    let make = || {
+        hooks::install();
+        match start::root() {
+            Some(root) => tempfile::Builder::new().prefix("fixture-").tempdir_in(root),
+            None => tempfile::Builder::new().prefix("foster-").tempdir(),
+        }
+    };
+    match cell.get_or_try_init(make) {
+        Ok(dir) => dir.path(),
+        Err(e) => panic!("failed to make a temporary directory for a fixture: {e}"),
+    }
+}
+
+/// The command as a reader would type it.
+fn command_line(request: &Request) -> String {
+    let quote = |word: &OsString| {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.escape_debug().to_string().replace('\'', "'\\''"))
+        }
+    };
+    std::iter::once(&request.program).chain(&request.args).map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// What an errno means at this step, for somebody who sees only the message.
+fn explain(request: &Request, stage: Stage, e: &std::io::Error) -> String {
+    use std::io::ErrorKind::{ArgumentListTooLong, NotFound, PermissionDenied};
+    let program = &request.program;
+    match (stage, e.kind()) {
+        (Stage::Clone, _) => "no new process could be made".to_owned(),
+        (Stage::Prepare, _) => "its limits or standard streams could not be set up".to_owned(),
+        (Stage::Chdir, _) => {
+            let dir = request.dir.as_deref().unwrap_or(OsStr::new("."));
+            format!("cannot enter the working directory `{}`", Path::new(dir).display())
+        }
+        (Stage::Exec, NotFound) if !program.to_string_lossy().contains('/') => {
+            let path = request.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.to_string_lossy());
+            match path {
+                Some(path) => format!("no such program in PATH ({path})"),
+                None => "no such program in /bin or /usr/bin, and PATH is not set".to_owned(),
+            }
+        }
+        (Stage::Exec, NotFound) => {
+            let found = |base: &Path| base.join(program).exists();
+            let base = request.dir.as_ref().map(PathBuf::from).unwrap_or_default();
+            if found(&base) {
+                "the file is there, but the interpreter or loader that it names is not".to_owned()
+            } else if request.dir.is_some() && found(Path::new("")) {
+                "no such file; a relative path is looked up from the helper's working directory".to_owned()
+            } else {
+                "no such file".to_owned()
+            }
+        }
+        (Stage::Exec, PermissionDenied) => "it is not an executable file, or its directory is closed to us".to_owned(),
+        (Stage::Exec, ArgumentListTooLong) => "its arguments and environment are too long together".to_owned(),
+        (Stage::Exec, _) if e.raw_os_error() == Some(crate::sys::ENOEXEC) => {
+            "it is neither a binary nor a script with a `#!` line".to_owned()
+        }
+        (Stage::Exec, _) => "the kernel refused to execute it".to_owned(),
+    }
+}

@@ -1,0 +1,464 @@
+//! The state that a fixture and all its handles share, and the one way to wait for a change of it.
+//!
+//! **Whoever waits reads.** The first thread that has to wait becomes the *leader*: it polls all of the helper's
+//! descriptors and puts what arrives into the shared state. Threads that come later wait on a condition variable until the
+//! leader has news or leaves. So a lone waiter, the usual case, pays for one `poll` and one `read` and for no hand-over
+//! between threads. While nobody waits, the [attendant](super::attendant) reads, so a helper never blocks on a full pipe.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::attendant;
+use super::life::Life;
+use super::window::{Filled, Window};
+use crate::report::Subject;
+use crate::sys::fds::{Until, poll};
+use crate::sys::{AsFd, OwnedFd};
+use crate::transcript::{Direction, Transcript};
+
+/// How long a waiter looks again before it sleeps. Waking a sleeping thread on another core costs more than the usual
+/// answer takes; spinning for longer would take time from the helper on a busy machine.
+const LOOK_AGAIN: Duration = Duration::from_micros(30);
+
+/// Which of the helper's two output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Stdout,
+    Stderr,
+}
+
+impl Channel {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Channel::Stdout => "stdout",
+            Channel::Stderr => "stderr",
+        }
+    }
+
+    fn direction(self) -> Direction {
+        match self {
+            Channel::Stdout => Direction::Out,
+            Channel::Stderr => Direction::Err,
+        }
+    }
+}
+
+/// One output stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    fd: Option<Arc<OwnedFd>>,
+    pub(crate) window: Window,
+    /// The last match ended inside a line.
+    pub(crate) mid_line: bool,
+    /// Reading failed for a reason other than the end of the stream.
+    pub(crate) broken: Option<io::ErrorKind>,
+}
+
+impl Stream {
+    fn new(fd: OwnedFd, capacity: usize) -> Stream {
+        Stream { fd: Some(Arc::new(fd)), window: Window::new(capacity), mid_line: false, broken: None }
+    }
+
+    /// Has everything arrived that will ever arrive?
+    pub(crate) fn is_eof(&self) -> bool {
+        self.fd.is_none()
+    }
+}
+
+/// What is known about the helper at one moment.
+#[derive(Debug)]
+pub(crate) struct State {
+    streams: [Stream; 2],
+    pub(crate) life: Life,
+    pub(crate) transcript: Transcript,
+    /// A thread polls; it will put what it finds here.
+    led: bool,
+    /// Threads that wait for the leader.
+    followers: usize,
+    /// How often somebody has waited: tells the attendant whether the conversation is in use.
+    pub(super) waits: u64,
+}
+
+impl State {
+    pub(crate) fn stream(&mut self, channel: Channel) -> &mut Stream {
+        &mut self.streams[channel as usize]
+    }
+
+    pub(crate) fn stream_ref(&self, channel: Channel) -> &Stream {
+        &self.streams[channel as usize]
+    }
+
+    /// The descriptors of the streams that are open, for the attendant.
+    pub(super) fn sources(&self) -> [Option<Arc<OwnedFd>>; 2] {
+        [self.streams[0].fd.clone(), self.streams[1].fd.clone()]
+    }
+
+    pub(super) fn is_led(&self) -> bool {
+        self.led
+    }
+
+    /// Takes in what is there without waiting; true if there is probably more.
+    fn take_in(&mut self, ready: [bool; 3]) -> bool {
+        let [out, err, news] = ready;
+        let heard = news && self.life.hear();
+        // The helper's last words were written before its end was told: read them in the same breath.
+        let all = heard && self.life.exited.is_some();
+        let mut more = false;
+        for (channel, ready) in [(Channel::Stdout, out), (Channel::Stderr, err)] {
+            if ready || all {
+                more |= self.read(channel);
+            }
+        }
+        more
+    }
+
+    /// One read of one stream; true if there is probably more.
+    pub(super) fn read(&mut self, channel: Channel) -> bool {
+        let stream = &mut self.streams[channel as usize];
+        let Some(fd) = &stream.fd else { return false };
+        match stream.window.fill(fd) {
+            Ok(Filled::Nothing) => false,
+            Ok(Filled::Eof) => {
+                stream.fd = None;
+                false
+            }
+            Ok(Filled::Some(n)) => {
+                self.transcript.record(channel.direction(), stream.window.latest(n), None);
+                false
+            }
+            Ok(Filled::More(n)) => {
+                self.transcript.record(channel.direction(), stream.window.latest(n), None);
+                true
+            }
+            Err(e) => {
+                stream.broken = Some(e.kind());
+                stream.fd = None;
+                false
+            }
+        }
+    }
+}
+
+/// The helper's standard input.
+#[derive(Debug)]
+struct Stdin {
+    fd: Option<Arc<OwnedFd>>,
+    /// A thread is in the middle of a message: nobody else's bytes may come between.
+    busy: bool,
+}
+
+/// Why a message was not sent whole.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The input was closed on our side.
+    Closed,
+    /// The helper has closed it, or has ended.
+    Broken { sent: usize },
+    /// The helper did not read in time.
+    TimedOut { sent: usize },
+    Io(io::Error),
+}
+
+/// See the module's description.
+pub(crate) struct Conversation {
+    state: Mutex<State>,
+    changed: Condvar,
+    stdin: Mutex<Stdin>,
+    stdin_free: Condvar,
+    pub(crate) subject: Subject,
+    /// The attendant looks after this conversation, or will look at it at its next tick.
+    pub(super) attended: AtomicBool,
+    /// The name under which the attendant knows it.
+    pub(super) id: u64,
+}
+
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// The conversation whose state this thread holds right now, as an address.
+    static HOLDING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The state, locked.
+pub(crate) struct Locked<'a> {
+    /// `None` only for the moment in which a condition variable has it.
+    guard: Option<MutexGuard<'a, State>>,
+    before: usize,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        self.guard.as_ref().expect("the guard is always put back")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.guard.as_mut().expect("the guard is always put back")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        HOLDING.set(self.before);
+    }
+}
+
+impl Conversation {
+    pub(crate) fn new(
+        stdin: OwnedFd,
+        [stdout, stderr]: [OwnedFd; 2],
+        life: Life,
+        subject: Subject,
+        capacity: usize,
+    ) -> Arc<Conversation> {
+        let transcript = Transcript::new(subject.started);
+        let conversation = Arc::new(Conversation {
+            state: Mutex::new(State {
+                streams: [Stream::new(stdout, capacity), Stream::new(stderr, capacity)],
+                life,
+                transcript,
+                led: false,
+                followers: 0,
+                waits: 0,
+            }),
+            changed: Condvar::new(),
+            stdin: Mutex::new(Stdin { fd: Some(Arc::new(stdin)), busy: false }),
+            stdin_free: Condvar::new(),
+            subject,
+            attended: AtomicBool::new(false),
+            id: attendant::next_id(),
+        });
+        attendant::introduce(&conversation);
+        attendant::idle(&conversation);
+        conversation
+    }
+
+    /// # Panics
+    ///
+    /// When the calling thread holds it already, which only a matcher that uses its own fixture can bring about:
+    /// a panic that says so is better than waiting for oneself.
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        let own = std::ptr::from_ref(self).addr();
+        let before = HOLDING.get();
+        assert_ne!(before, own, "a matcher must not use the fixture that it is being matched against");
+        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        HOLDING.set(own);
+        Locked { guard: Some(guard), before }
+    }
+
+    /// The state, unless somebody else is at it.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(p)) => Some(p.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Tells threads that wait for the leader that the state has changed.
+    pub(super) fn announce(&self, state: &State) {
+        if state.followers > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until `check` has an answer. `None` when the deadline has passed without one.
+    ///
+    /// `check` sees everything that has arrived before each look, and is asked at least once.
+    pub(crate) fn wait<R>(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        mut check: impl FnMut(&mut State) -> Option<R>,
+    ) -> Option<R> {
+        let mut state = self.lock();
+        state.waits += 1;
+        let answer = loop {
+            if let Some(answer) = check(&mut state) {
+                break Some(answer);
+            }
+            if state.led {
+                if self.follow(&mut state, deadline) {
+                    break check(&mut state);
+                }
+                continue;
+            }
+            let late = deadline.is_some_and(|d| Instant::now() >= d);
+            let (mut now, ready) = self.lead(state, deadline);
+            let mut more = now.take_in(ready);
+            self.announce(&now);
+            state = now;
+            // In a flood there is no need to ask again whether something is there.
+            while more && !late {
+                if let Some(answer) = check(&mut state) {
+                    self.leave(&state);
+                    return Some(answer);
+                }
+                more = state.take_in([true, true, false]);
+            }
+            if late || (ready == [false; 3] && deadline.is_some_and(|d| Instant::now() >= d)) {
+                break check(&mut state);
+            }
+        };
+        self.leave(&state);
+        answer
+    }
+
+    /// Whoever waited for us has to lead now; and if nobody waits any more, the attendant reads.
+    fn leave(self: &Arc<Self>, state: &State) {
+        self.announce(state);
+        if !self.attended.load(Ordering::Relaxed) {
+            attendant::idle(self);
+        }
+    }
+
+    /// Waits for the leader's news; true when the deadline has passed.
+    fn follow(&self, state: &mut Locked<'_>, deadline: Option<Instant>) -> bool {
+        state.followers += 1;
+        let mut timed_out = false;
+        state.guard = state.guard.take().map(|guard| match deadline {
+            None => self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(d) => {
+                let left = d.saturating_duration_since(Instant::now());
+                let (guard, result) = self.changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
+                timed_out = result.timed_out();
+                guard
+            }
+        });
+        state.followers -= 1;
+        timed_out
+    }
+
+    /// Polls without holding the state; which of stdout, stderr and the news are ready.
+    fn lead<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>) -> (Locked<'a>, [bool; 3]) {
+        let [out, err] = state.sources();
+        let sources = [out, err, state.life.source()];
+        state.led = true;
+        drop(state);
+        let ready = look(&sources, deadline);
+        let mut state = self.lock();
+        state.led = false;
+        (state, ready)
+    }
+
+    /// Sends one whole message; threads that send at the same time take turns.
+    ///
+    /// The helper may be busy writing to us meanwhile: the attendant reads that, or both sides would wait for ever.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+        from: &'static Location<'static>,
+    ) -> Result<(), SendError> {
+        let fd = self.claim_stdin(deadline)?;
+        let result = self.write_all(&fd, bytes, deadline);
+        let sent = match &result {
+            Ok(()) => bytes.len(),
+            Err(SendError::TimedOut { sent } | SendError::Broken { sent }) => *sent,
+            Err(_) => 0,
+        };
+        self.lock().transcript.record(Direction::In, &bytes[..sent], Some(from));
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        stdin.busy = false;
+        if matches!(result, Err(SendError::Broken { .. })) {
+            stdin.fd = None;
+        }
+        drop(stdin);
+        self.stdin_free.notify_one();
+        result
+    }
+
+    fn claim_stdin(&self, deadline: Option<Instant>) -> Result<Arc<OwnedFd>, SendError> {
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(fd) = stdin.fd.clone() else { return Err(SendError::Closed) };
+            if !stdin.busy {
+                stdin.busy = true;
+                return Ok(fd);
+            }
+            stdin = match deadline {
+                None => self.stdin_free.wait(stdin).unwrap_or_else(PoisonError::into_inner),
+                Some(d) => {
+                    let left = d.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(SendError::TimedOut { sent: 0 });
+                    }
+                    self.stdin_free.wait_timeout(stdin, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn write_all(
+        self: &Arc<Self>,
+        fd: &OwnedFd,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match crate::sys::fds::write_some(fd, &bytes[sent..]) {
+                Ok(Some(n)) => sent += n,
+                Ok(None) => {
+                    if !self.attended.load(Ordering::Relaxed) {
+                        attendant::idle(self);
+                    }
+                    if deadline.is_some_and(|d| Instant::now() >= d) {
+                        return Err(SendError::TimedOut { sent });
+                    }
+                    poll([Some((fd.as_fd(), Until::Writable))], deadline).map_err(SendError::Io)?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(SendError::Broken { sent }),
+                Err(e) => return Err(SendError::Io(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the helper the end of its input, unless it had it already; true if this call did.
+    ///
+    /// A message that another thread is in the middle of is not cut: its descriptor lives until it is through.
+    pub(crate) fn close_stdin(&self) -> bool {
+        let closed = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).fd.take().is_some();
+        if closed {
+            self.stdin_free.notify_all();
+        }
+        closed
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        attendant::forget(self.id);
+    }
+}
+
+/// Which of the three are ready: looked at a few times without sleeping, then slept on.
+fn look(sources: &[Option<Arc<OwnedFd>>; 3], deadline: Option<Instant>) -> [bool; 3] {
+    let set = || sources.each_ref().map(|fd| fd.as_ref().map(|fd| (fd.as_fd(), Until::Readable)));
+    let began = Instant::now();
+    loop {
+        // poll fails for want of memory only; then reading shall tell what is there.
+        let ready = poll(set(), Some(began)).unwrap_or([true; 3]);
+        let now = Instant::now();
+        if ready != [false; 3] || deadline.is_some_and(|d| now >= d) {
+            return ready;
+        }
+        if now.duration_since(began) >= LOOK_AGAIN {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    poll(set(), deadline).unwrap_or([true; 3])
+}

@@ -1,0 +1,102 @@
+//! The one error type: what was attempted, what happened instead, and enough about the helper to fix it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What foster's functions return; a test that returns it prints the whole report when it fails.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// Something did not go as the test expected.
+///
+/// `Display` is one line. `Debug` is the report: what was expected and what was seen, the helper's command, pid and
+/// state, and the end of the transcript. It is `Debug`, because that is what `?` in a test and `unwrap` print.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    report: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What sort of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The deadline passed.
+    Timeout,
+    /// The next line is another one than expected.
+    Mismatch,
+    /// The helper ended while something was expected of it.
+    Exited,
+    /// The stream ended while something was expected on it.
+    Eof,
+    /// The helper does not take input any more.
+    InputClosed,
+    /// The helper could not be started.
+    Spawn,
+    /// An argument that no program can be given, such as one with a NUL byte in it.
+    InvalidInput,
+    /// The guardian or a keeper process does not answer.
+    Guardian,
+    /// The level of containment is lower than `FOSTER_REQUIRE` says.
+    Level,
+    /// A process could not be ended within the limit.
+    Survivor,
+    /// The operating system refused something else.
+    Io,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: String) -> Error {
+        Error(Box::new(Inner { kind, message, report: String::new(), source: None }))
+    }
+
+    /// Adds the part that only `Debug` prints.
+    pub(crate) fn with_report(mut self, report: String) -> Error {
+        self.0.report = report;
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What sort of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Did the deadline pass?
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Timeout
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, "\n  caused by: {error}")?;
+            cause = error.source();
+        }
+        if !self.0.report.is_empty() {
+            write!(f, "\n{}", self.0.report.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|e| e as _)
+    }
+}

@@ -1,0 +1,245 @@
+//! One helper as the test process sees it: who to ask, and how to hear what became of it.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::protocol::{Frame, Ladder, Link, Next, Order, send};
+use super::{direct, start};
+use crate::dialogue::life::{Heard, News};
+use crate::level::{self, Level};
+use crate::registry;
+use crate::stop::{Escapee, Survivor};
+use crate::sys::clone::Stage;
+use crate::sys::inherit::Inherited;
+use crate::sys::{AsFd, OwnedFd, fds, process};
+
+/// How long a request may wait for room in the socket: it is tiny and the keeper always reads.
+const REQUEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// What to run, in the test's words.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    /// The whole environment.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) dir: Option<OsString>,
+    pub(crate) ladder: Ladder,
+}
+
+/// Why there is no helper.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A NUL byte where the kernel cannot take one; what it is in.
+    Nul(String),
+    /// A step failed for this reason.
+    Step(Stage, io::Error),
+    /// There are no descriptors or no memory left to wire it up with.
+    Wiring(io::Error),
+    /// The guardian or the keeper did not answer.
+    Guardian(io::Error),
+    /// The user requires more containment than there is.
+    Level(String),
+}
+
+/// A helper that runs.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    socket: Arc<OwnedFd>,
+    /// One request at a time, or frames would be mixed.
+    sending: Mutex<()>,
+}
+
+/// What the keeper reports.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    link: Link,
+    pid: i32,
+    keeper: Option<i32>,
+}
+
+/// Starts a helper with these as its standard streams.
+pub(crate) fn spawn(
+    request: &Request,
+    stdio: [OwnedFd; 3],
+    deadline: Instant,
+) -> Result<(Handle, Reports), Failure> {
+    let order = order(request)?;
+    let guardian = start::guardian();
+    let reached = if guardian.is_ok() { Level::L2 } else { Level::L1 };
+    level::check_required(reached).map_err(Failure::Level)?;
+    start::note_ladder(request.ladder.total());
+    let Ok(guardian) = guardian else {
+        let (pid, socket) = direct::spawn(&order, stdio).map_err(|e| Failure::Step(guess_stage(request), e))?;
+        let link = Link::new(socket);
+        return Ok(assemble(pid, None, process::pidfd(pid).ok(), link));
+    };
+    let cwd = fds::open_dir(".".as_ref()).map_err(|e| Failure::Step(Stage::Chdir, e))?;
+    let (socket, keeper) = guardian.keeper(deadline).map_err(guardian_failure)?;
+    let mut link = Link::new(socket);
+    let [stdin, stdout, stderr] = &stdio;
+    let travel = [cwd.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    link.send(&Frame::Spawn(Box::new(order)), &travel, deadline).map_err(guardian_failure)?;
+    // Our copies go now: the helper's end of each pipe must be the only one, or nobody ever reads an end of file.
+    drop(stdio);
+    match link.wait_next(deadline).map_err(guardian_failure)? {
+        Frame::Spawned { pid } => {
+            let pidfd = link.take_fd();
+            Ok(assemble(pid, Some(keeper), pidfd, link))
+        }
+        Frame::Refused { stage, errno } => Err(Failure::Step(stage, io::Error::from_raw_os_error(errno))),
+        _ => Err(Failure::Guardian(io::Error::other("the keeper gave an answer that makes no sense"))),
+    }
+}
+
+fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -> (Handle, Reports) {
+    let handle = Handle { pid, pidfd, socket: link.socket(), sending: Mutex::new(()) };
+    (handle, Reports { link, pid, keeper })
+}
+
+/// Out of descriptors is the test's affair; everything else is ours.
+fn guardian_failure(e: io::Error) -> Failure {
+    match e.raw_os_error() {
+        Some(code) if crate::sys::is_exhaustion(code) => Failure::Wiring(e),
+        Some(crate::sys::E2BIG) => Failure::Step(Stage::Exec, e),
+        _ => Failure::Guardian(e),
+    }
+}
+
+/// std's `Command` does not say which step failed.
+fn guess_stage(request: &Request) -> Stage {
+    match &request.dir {
+        Some(dir) if !std::path::Path::new(dir).is_dir() => Stage::Chdir,
+        _ => Stage::Exec,
+    }
+}
+
+fn order(request: &Request) -> Result<Order, Failure> {
+    let c_string = |what: &str, s: &OsStr| {
+        CString::new(s.as_bytes()).map_err(|_| Failure::Nul(format!("{what} {}", s.as_bytes().escape_ascii())))
+    };
+    let program = c_string("the program", &request.program)?;
+    let mut args = vec![program];
+    for arg in &request.args {
+        args.push(c_string("the argument", arg)?);
+    }
+    let mut env = Vec::with_capacity(request.env.len());
+    for (key, value) in &request.env {
+        let mut entry = key.clone();
+        entry.push("=");
+        entry.push(value);
+        env.push(c_string("the environment entry", &entry)?);
+    }
+    let dir = request.dir.as_deref().map(|d| c_string("the working directory", d)).transpose()?;
+    let path = request.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+    let mut candidates = Vec::new();
+    for candidate in candidate_paths(&request.program, path) {
+        candidates.push(c_string("the program", &candidate)?);
+    }
+    Ok(Order { candidates, args, env, dir, inherited: Inherited::now(), ladder: request.ladder })
+}
+
+/// Where execvp(3) would look, with the helper's own PATH, as std's `Command` does.
+fn candidate_paths(program: &OsStr, path: Option<&OsStr>) -> Vec<OsString> {
+    if program.is_empty() || program.as_bytes().contains(&b'/') {
+        return vec![program.to_owned()];
+    }
+    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+    let join = |dir: &[u8]| {
+        let mut candidate = OsStr::from_bytes(if dir.is_empty() { b"." } else { dir }).to_owned();
+        candidate.push("/");
+        candidate.push(program);
+        candidate
+    };
+    path.as_bytes().split(|b| *b == b':').map(join).collect()
+}
+
+impl Handle {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Signals the helper itself, and surely nobody else.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        match &self.pidfd {
+            Some(fd) => process::signal_pidfd(fd.as_fd(), signal),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no pidfds (Linux 5.3)")),
+        }
+    }
+
+    /// SIGTERM, then SIGCONT, to the helper's process groups.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        self.ask(&Frame::Terminate)
+    }
+
+    /// Asks for the whole ladder.
+    pub(crate) fn stop(&self, ladder: Ladder) -> io::Result<()> {
+        self.ask(&Frame::Stop(ladder))
+    }
+
+    /// Asks for the end at once.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.ask(&Frame::Kill)
+    }
+
+    fn ask(&self, frame: &Frame) -> io::Result<()> {
+        let _one_at_a_time = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        send(&self.socket, frame, &[], Instant::now() + REQUEST_LIMIT)
+    }
+}
+
+impl News for Reports {
+    fn source(&self) -> Arc<OwnedFd> {
+        self.link.socket()
+    }
+
+    fn hear(&mut self) -> Option<Heard> {
+        let escapees = |found: Vec<super::protocol::Found>| {
+            found.into_iter().map(|f| Escapee::new(f.pid, f.command)).collect::<Vec<_>>()
+        };
+        let next = self.link.next();
+        match &next {
+            Ok(Next::NotYet) => {}
+            Ok(Next::Frame(Frame::Exited { .. })) => registry::forget(self.pid),
+            // The keeper's last word, or none any more.
+            _ => {
+                registry::forget(self.pid);
+                self.keeper.map(registry::forget);
+            }
+        }
+        match next {
+            Ok(Next::NotYet) => None,
+            Ok(Next::Frame(Frame::Exited { status, left })) => Some(Heard::Exited { status, left: escapees(left) }),
+            Ok(Next::Frame(Frame::Gone { escapees: found, survivors })) => {
+                let survivors = survivors.into_iter().map(|s| Survivor::new(s.pid, s.command, s.reason)).collect();
+                Some(Heard::Gone { escapees: escapees(found), survivors })
+            }
+            Ok(Next::Frame(_)) => Some(Heard::Lost("the keeper gave an answer that makes no sense".to_owned())),
+            Ok(Next::Closed) => Some(Heard::Lost("the keeper process has died".to_owned())),
+            Err(e) => Some(Heard::Lost(format!("the keeper cannot be heard any more: {e}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_for_a_program_is_execvps() {
+        let paths = |program: &str, path: Option<&str>| {
+            let found = candidate_paths(program.as_ref(), path.map(OsStr::new));
+            found.into_iter().map(|p| p.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths("a", Some("/x:/y/z")), ["/x/a", "/y/z/a"]);
+        assert_eq!(paths("a", Some(":/x")), ["./a", "/x/a"]);
+        assert_eq!(paths("./a", Some("/x")), ["./a"]);
+        assert_eq!(paths("a", None), ["/bin/a", "/usr/bin/a"]);
+        assert_eq!(paths("", Some("/x")), [""]);
+    }
+}

@@ -1,0 +1,304 @@
+//! A keeper: an init for exactly one fixture.
+//!
+//! It is forked by the guardian ahead of need and sleeps until its control socket, which the test process holds, brings an
+//! order. Being a subreaper, it becomes the parent of everything below its helper that loses its own, so "nothing is left"
+//! is the kernel's word (`ECHILD`) and not a guess, and whatever is found here belongs to this fixture.
+//!
+//! It ends with the fixture. It takes its tree down *at once* when it can no longer be asked: the test process is gone
+//! (end of file on the socket, or its pidfd says so) or the guardian is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::protocol::{Found, Frame, Ladder, Link, Next, Order};
+use crate::sys::clone::{self, Program, Stage};
+use crate::sys::exit::exit_now;
+use crate::sys::fds::{Until, is_ready, poll};
+use crate::sys::{AsFd, process, procfs, signals, tree};
+
+/// How long SIGKILL may take to empty a tree before what is left is reported instead of waited for.
+pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A tombstone was left: the guardian tries again, now that they are its children.
+pub(super) const EXIT_WITH_SURVIVORS: i32 = 2;
+
+/// How long a reply may wait for room in the socket. It always has room, unless the test process has lost its mind.
+const REPLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a keeper is born with.
+#[derive(Debug)]
+pub(super) struct Birthright {
+    /// The control socket; the other end is the fixture's.
+    pub(super) link: OwnedFd,
+    /// End of file here: everybody is asked to leave, politely.
+    pub(super) farewell: OwnedFd,
+    /// The test process.
+    pub(super) test_process: OwnedFd,
+    /// The guardian.
+    pub(super) guardian: OwnedFd,
+    /// The directory that holds all fixtures' directories: removed from here only when the guardian cannot any more.
+    pub(super) root: PathBuf,
+}
+
+struct Keeper {
+    link: Link,
+    born: Watched,
+    child_ends: OwnedFd,
+    helper: Option<i32>,
+    /// The helper's status, once it has one.
+    status: Option<ExitStatus>,
+    /// What had left the helper when the end was asked for.
+    escapees: BTreeMap<i32, Found>,
+    ladder: Ladder,
+    step: Step,
+}
+
+struct Watched {
+    farewell: OwnedFd,
+    test_process: OwnedFd,
+    guardian: OwnedFd,
+    root: PathBuf,
+}
+
+/// Where the keeper is on the way down.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Nobody has asked for the end.
+    Serving,
+    /// The helper has been given the end of its input and may leave by itself until then.
+    AwaitingExit(Instant),
+    /// The tree has been sent SIGTERM and may leave by itself until then.
+    AwaitingLeave(Instant),
+}
+
+/// The keeper's whole life. Never returns.
+pub(super) fn main(born: Birthright) -> ! {
+    let Birthright { link, farewell, test_process, guardian, root } = born;
+    process::set_name(c"foster-keeper");
+    let (Ok(()), Ok(child_ends)) = (process::become_subreaper(), signals::child_ends()) else {
+        // Without these a keeper cannot keep its promise. The closed socket tells the test process.
+        exit_now(1);
+    };
+    let mut keeper = Keeper {
+        link: Link::new(link),
+        born: Watched { farewell, test_process, guardian, root },
+        child_ends,
+        helper: None,
+        status: None,
+        escapees: BTreeMap::new(),
+        ladder: Ladder { eof: None, term: None },
+        step: Step::Serving,
+    };
+    loop {
+        keeper.turn();
+    }
+}
+
+impl Keeper {
+    /// Waits for one event of any kind and deals with it.
+    fn turn(&mut self) {
+        let deadline = match self.step {
+            Step::Serving => None,
+            Step::AwaitingExit(t) | Step::AwaitingLeave(t) => Some(t),
+        };
+        // Once the farewell has been heard, its end of file must not wake us again.
+        let farewell = matches!(self.step, Step::Serving).then_some((self.born.farewell.as_fd(), Until::Readable));
+        let ready = poll(
+            [
+                Some((self.born.test_process.as_fd(), Until::Readable)),
+                Some((self.born.guardian.as_fd(), Until::Readable)),
+                Some((self.child_ends.as_fd(), Until::Readable)),
+                Some((self.link.as_fd(), Until::Readable)),
+                farewell,
+            ],
+            deadline,
+        );
+        let Ok([test_process, guardian, child_ended, asked, farewell]) = ready else { self.take_down_and_exit(true) };
+        if test_process || guardian {
+            self.take_down_and_exit(true);
+        }
+        if child_ended {
+            self.reap();
+        }
+        if asked {
+            self.obey();
+        }
+        if farewell {
+            if is_ready(&self.born.guardian, Until::Readable) {
+                self.take_down_and_exit(true);
+            }
+            self.descend(self.ladder);
+        }
+        // Read anew: what happened above may have begun a step with a time of its own.
+        match self.step {
+            Step::AwaitingExit(t) | Step::AwaitingLeave(t) if Instant::now() >= t => self.next_step(),
+            _ => {}
+        }
+    }
+
+    /// Reads the control socket until nothing is there.
+    fn obey(&mut self) {
+        loop {
+            match self.link.next() {
+                Ok(Next::NotYet) => return,
+                Ok(Next::Closed) => self.take_down_and_exit(true),
+                Ok(Next::Frame(Frame::Spawn(order))) if self.helper.is_none() => self.spawn(*order),
+                Ok(Next::Frame(Frame::Terminate)) => self.ask_to_leave(),
+                Ok(Next::Frame(Frame::Stop(ladder))) => self.descend(ladder),
+                Ok(Next::Frame(Frame::Kill)) => self.take_down_and_exit(false),
+                Ok(Next::Frame(_)) => self.take_down_and_exit(true),
+                Err(e) => {
+                    // Descriptors were lost (EMFILE), or a frame made no sense.
+                    let errno = e.raw_os_error().unwrap_or(0);
+                    self.tell(&Frame::Refused { stage: Stage::Prepare, errno });
+                    self.take_down_and_exit(true);
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, order: Order) {
+        let mut fd = || self.link.take_fd();
+        let (Some(cwd), Some(stdin), Some(stdout), Some(stderr)) = (fd(), fd(), fd(), fd()) else {
+            self.take_down_and_exit(true);
+        };
+        self.ladder = order.ladder;
+        let Order { candidates, args, env, dir, inherited, .. } = order;
+        let program = Program { candidates, args, env, cwd, dir, stdio: [stdin, stdout, stderr], inherited };
+        let started = clone::start(&program);
+        // From here on the pipes are the helper's alone: its end is their end.
+        drop(program);
+        match started {
+            Ok(pid) => {
+                self.helper = Some(pid);
+                let pidfd = process::pidfd(pid).ok();
+                let fds: Vec<_> = pidfd.as_ref().map(AsFd::as_fd).into_iter().collect();
+                // A failure means that the test process is gone, which the next turn sees.
+                let _ = self.link.send(&Frame::Spawned { pid }, &fds, Instant::now() + REPLY_LIMIT);
+            }
+            Err((stage, e)) => {
+                self.tell(&Frame::Refused { stage, errno: e.raw_os_error().unwrap_or(0) });
+                exit_now(0);
+            }
+        }
+    }
+
+    /// Collects what has ended, tells about the helper, and leaves when nothing is left.
+    fn reap(&mut self) {
+        let (helper, mut ended) = (self.helper, None);
+        let empty = tree::reap_all(&self.child_ends, &mut |pid, status| {
+            if Some(pid) == helper {
+                ended = Some(status);
+            }
+        });
+        if let Some(status) = ended {
+            self.status = Some(status);
+            let left = if empty { Vec::new() } else { self.outside_helper() };
+            self.tell(&Frame::Exited { status, left });
+            if let Step::AwaitingExit(_) = self.step {
+                self.next_step();
+            }
+        }
+        if empty && self.helper.is_some() {
+            let escapees = self.take_escapees();
+            self.tell(&Frame::Gone { escapees, survivors: Vec::new() });
+            exit_now(0);
+        }
+    }
+
+    /// Everything that is alive below this keeper, but not (any more) below the helper.
+    fn outside_helper(&self) -> Vec<Found> {
+        let mut found = Vec::new();
+        for child in procfs::children(process::own_pid()) {
+            if Some(child) != self.helper || self.status.is_some() {
+                let alive = |s: &procfs::Stat| !s.is_zombie();
+                let below = procfs::descendants(child).into_iter().filter(alive);
+                for stat in procfs::stat(child).filter(alive).into_iter().chain(below) {
+                    found.push(Found { pid: stat.pid, command: procfs::command_line(stat.pid) });
+                }
+            }
+        }
+        found
+    }
+
+    /// Remembers what has to be ended beside the helper: at the moment when somebody asks for the end, not earlier,
+    /// because what leaves by itself a moment after its helper is none.
+    fn note_escapees(&mut self) {
+        for found in self.outside_helper() {
+            self.escapees.entry(found.pid).or_insert(found);
+        }
+    }
+
+    fn take_escapees(&mut self) -> Vec<Found> {
+        std::mem::take(&mut self.escapees).into_values().collect()
+    }
+
+    /// Begins the way down; a second request can only make it shorter.
+    fn descend(&mut self, ladder: Ladder) {
+        self.ladder = ladder;
+        if self.helper.is_none() {
+            exit_now(0);
+        }
+        self.note_escapees();
+        match (self.step, ladder.eof) {
+            (Step::Serving, Some(eof)) if self.status.is_none() => {
+                self.step = Step::AwaitingExit(Instant::now() + eof);
+            }
+            (Step::Serving, _) => self.next_step(),
+            (Step::AwaitingExit(_) | Step::AwaitingLeave(_), _) => {}
+        }
+    }
+
+    fn next_step(&mut self) {
+        match (self.step, self.ladder.term) {
+            (Step::Serving | Step::AwaitingExit(_), Some(grace)) => {
+                self.step = Step::AwaitingLeave(Instant::now() + grace);
+                self.ask_to_leave();
+                // What has reacted already (or has been gone for long) need not be waited for.
+                self.reap();
+            }
+            _ => self.take_down_and_exit(false),
+        }
+    }
+
+    /// SIGTERM to every group of ours, and SIGCONT, so that what was stopped can act on it.
+    fn ask_to_leave(&self) {
+        let children = procfs::children(process::own_pid());
+        tree::signal_groups(&children, signals::SIGTERM);
+        tree::signal_groups(&children, signals::SIGCONT);
+    }
+
+    /// Kills everything, tells what that took, and ends. `abandoned` when there is nobody left to ask or to tell.
+    fn take_down_and_exit(&mut self, abandoned: bool) -> ! {
+        if !abandoned {
+            self.note_escapees();
+        }
+        let (helper, mut ended) = (self.helper, None);
+        let survivors =
+            tree::kill_all(&BTreeSet::new(), &self.child_ends, Instant::now() + KILL_LIMIT, &mut |pid, status| {
+                if Some(pid) == helper {
+                    ended = Some(status);
+                }
+            });
+        if let Some(status) = ended {
+            self.tell(&Frame::Exited { status, left: Vec::new() });
+        }
+        let code = if survivors.is_empty() { 0 } else { EXIT_WITH_SURVIVORS };
+        let escapees = self.take_escapees();
+        self.tell(&Frame::Gone { escapees, survivors });
+        if is_ready(&self.born.guardian, Until::Readable) && !self.born.root.as_os_str().is_empty() {
+            // The guardian cannot do it any more. Other keepers try as well; what is gone is no error,
+            // and the last one to finish finds nothing in use.
+            let _ = std::fs::remove_dir_all(&self.born.root);
+        }
+        exit_now(code)
+    }
+
+    fn tell(&self, frame: &Frame) {
+        // If nobody hears it, the next turn notices that; there is nothing else to do about it.
+        let _ = self.link.send(frame, &[], Instant::now() + REPLY_LIMIT);
+    }
+}

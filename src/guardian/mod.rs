@@ -1,0 +1,18 @@
+//! Who owns the helpers: a guardian process and one keeper process per fixture, so that nothing outlives the test
+//! process, whatever ends it.
+//!
+//! | file | runs in | its job |
+//! |---|---|---|
+//! | `start` | test process | starts the guardian at the first spawn, asks it for keepers, says goodbye |
+//! | `handle` | test process | one helper: asks its keeper for things, hears what became of it |
+//! | `direct` | test process | the same without a guardian (level L1) |
+//! | `protocol` | both | the frames on the control sockets |
+//! | `root` | guardian | makes keepers, watches the test process and its runner, cleans up behind everybody |
+//! | `keeper` | keeper | an init for one fixture: spawns, reaps, takes down, confirms |
+
+pub(crate) mod direct;
+pub(crate) mod handle;
+pub(crate) mod keeper;
+pub(crate) mod protocol;
+pub(crate) mod root;
+pub(crate) mod start;

@@ -1,0 +1,306 @@
+//! The guardian: the test binary, executed again and diverted before `main`, that owns every keeper.
+//!
+//! It is small and has one thread, so forking from it costs the same however large the test process is; it has a session,
+//! no terminal and no standard streams of its own; and it outlives the test process by exactly the time that cleaning up
+//! takes. It serves until one of these happens: the test process says goodbye, its socket is closed (it ended or
+//! executed something else), or its pidfd says that it ended (a copy that it forked may hold the socket open).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::keeper::{self, Birthright, EXIT_WITH_SURVIVORS, KILL_LIMIT};
+use super::protocol::{Frame, Link, Next, VERSION};
+use crate::sys::exit::exit_now;
+use crate::sys::fds::{Until, pipe, poll};
+use crate::sys::reexec::{Marker, forget_origin};
+use crate::sys::tree::{self, Survivor};
+use crate::sys::{AsFd, BorrowedFd, process, procfs, signals, socket};
+
+/// How long the test process may take to introduce itself. It has already written the frame when we start.
+const HELLO_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the test binary may take to end after its runner has gone, before it is killed.
+const RUNNER_GRACE: Duration = Duration::from_secs(5);
+
+/// How much longer than its own limit a keeper may take before the guardian does its work.
+const KEEPER_SLACK: Duration = Duration::from_secs(3);
+
+/// How long a reply may wait for room in the socket.
+const REPLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// The guardian's whole life. Never returns: what comes after it is the `main` of a test binary.
+pub(crate) fn main(socket: OwnedFd, marker: &Marker) -> ! {
+    let code = match Guardian::start(socket, marker) {
+        Ok(mut guardian) => guardian.serve(),
+        // The closed socket tells the test process.
+        Err(_) => 3,
+    };
+    exit_now(code)
+}
+
+struct Guardian {
+    control: Link,
+    goodbye: Link,
+    child_ends: OwnedFd,
+    test_process: OwnedFd,
+    runner: Option<OwnedFd>,
+    /// This process, for the keepers to watch.
+    own: OwnedFd,
+    /// Keepers that live, by pid.
+    keepers: BTreeSet<i32>,
+    /// A keeper that nobody has asked for yet, so that the next request need not wait for a fork.
+    spare: Option<(i32, OwnedFd)>,
+    farewell: (OwnedFd, Option<OwnedFd>),
+    root: PathBuf,
+    /// When to kill the test process that outlives its runner.
+    patience: Option<Instant>,
+}
+
+/// Why the guardian stops serving.
+enum End {
+    Goodbye { slowest: Duration },
+    TestProcessGone,
+}
+
+impl Guardian {
+    fn start(socket: OwnedFd, marker: &Marker) -> io::Result<Guardian> {
+        forget_origin(&[&socket])?;
+        process::set_name(c"foster-guardian");
+        process::raise_open_files();
+        let mut control = Link::new(socket);
+        let (runner, temp_dir) = match control.wait_next(Instant::now() + HELLO_LIMIT)? {
+            Frame::Hello { version: VERSION, nonce, runner, temp_dir } if nonce == marker.nonce => (runner, temp_dir),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        let goodbye = Link::new(control.take_fd().ok_or(io::ErrorKind::InvalidData)?);
+        match Guardian::equip(control, goodbye, marker, runner, &temp_dir) {
+            Ok(mut guardian) => {
+                guardian.ensure_spare()?;
+                let welcome = Frame::Welcome { pid: process::own_pid(), root: guardian.root.clone() };
+                guardian.control.send(&welcome, &[], Instant::now() + REPLY_LIMIT)?;
+                Ok(guardian)
+            }
+            Err((control, reason)) => {
+                control.send(&Frame::Unable { reason }, &[], Instant::now() + REPLY_LIMIT)?;
+                Err(io::ErrorKind::Unsupported.into())
+            }
+        }
+    }
+
+    /// Acquires all that the promise rests on, or says what is missing.
+    fn equip(
+        control: Link,
+        goodbye: Link,
+        marker: &Marker,
+        runner: i32,
+        temp_dir: &Path,
+    ) -> Result<Guardian, (Link, String)> {
+        let acquire = || -> Result<_, String> {
+            let missing = |what: &'static str| move |e: io::Error| format!("{what}: {e}");
+            if !procfs::available() {
+                return Err("/proc is not mounted".to_owned());
+            }
+            process::become_subreaper().map_err(missing("prctl(PR_SET_CHILD_SUBREAPER)"))?;
+            let child_ends = signals::child_ends().map_err(missing("signalfd"))?;
+            let own = process::pidfd(process::own_pid()).map_err(missing("pidfd_open"))?;
+            let test_process = process::pidfd(marker.test_process).map_err(missing("pidfd_open"))?;
+            if process::parent_pid() != marker.test_process {
+                return Err("the test process has ended".to_owned());
+            }
+            let farewell = pipe().map_err(missing("pipe"))?;
+            Ok((child_ends, own, test_process, farewell))
+        };
+        let (child_ends, own, test_process, (hear, say)) = match acquire() {
+            Ok(all) => all,
+            Err(reason) => return Err((control, reason)),
+        };
+        // The pidfd is opened first and the relation checked afterwards, so it is the runner's and nobody else's.
+        let runner = process::pidfd(runner)
+            .ok()
+            .filter(|_| procfs::stat(marker.test_process).is_some_and(|s| s.parent == runner));
+        let root = tempfile::Builder::new()
+            .prefix(&format!("foster-{}-", marker.test_process))
+            .tempdir_in(temp_dir)
+            .map_or_else(|_| PathBuf::new(), tempfile::TempDir::keep);
+        Ok(Guardian {
+            control,
+            goodbye,
+            child_ends,
+            test_process,
+            runner,
+            own,
+            keepers: BTreeSet::new(),
+            spare: None,
+            farewell: (hear, Some(say)),
+            root,
+            patience: None,
+        })
+    }
+
+    fn serve(&mut self) -> i32 {
+        let end = loop {
+            if let Some(end) = self.turn() {
+                break end;
+            }
+        };
+        let polite = match end {
+            Goodbye { slowest } => slowest,
+            TestProcessGone => Duration::ZERO,
+        };
+        let survivors = self.empty(Instant::now() + polite + KILL_LIMIT + KEEPER_SLACK);
+        if !self.root.as_os_str().is_empty() {
+            // Never follows a link out of it: std removes relative to open directories (CVE-2022-21658).
+            let _ = std::fs::remove_dir_all(&self.root);
+        }
+        let _ = self.goodbye.send(&Frame::Empty { survivors }, &[], Instant::now() + REPLY_LIMIT);
+        0
+    }
+
+    /// Waits for one event of any kind and deals with it.
+    fn turn(&mut self) -> Option<End> {
+        let ready = poll(
+            [
+                Some((self.test_process.as_fd(), Until::Readable)),
+                Some((self.control.as_fd(), Until::Readable)),
+                Some((self.goodbye.as_fd(), Until::Readable)),
+                Some((self.child_ends.as_fd(), Until::Readable)),
+                self.runner.as_ref().map(|r| (r.as_fd(), Until::Readable)),
+            ],
+            self.patience,
+        );
+        let Ok([test_process, control, goodbye, child_ended, runner]) = ready else { return Some(TestProcessGone) };
+        if goodbye {
+            return Some(match self.goodbye.next() {
+                Ok(Next::Frame(Frame::Goodbye { slowest })) => Goodbye { slowest },
+                _ => TestProcessGone,
+            });
+        }
+        if test_process {
+            return Some(TestProcessGone);
+        }
+        if child_ended {
+            self.reap();
+        }
+        if runner {
+            self.runner = None;
+            self.patience = Some(Instant::now() + RUNNER_GRACE);
+            // Its hooks, if it has any, clean up politely; we follow when it is gone.
+            let _ = process::signal_pidfd(self.test_process.as_fd(), signals::SIGTERM);
+        }
+        if self.patience.is_some_and(|p| Instant::now() >= p) {
+            self.patience = None;
+            let _ = process::signal_pidfd(self.test_process.as_fd(), signals::SIGKILL);
+        }
+        if control { self.obey() } else { None }
+    }
+
+    fn obey(&mut self) -> Option<End> {
+        loop {
+            match self.control.next() {
+                Ok(Next::NotYet) => return None,
+                Ok(Next::Frame(Frame::WantKeeper)) => {
+                    if self.hand_over_keeper().is_err() {
+                        // Out of processes or descriptors: the test process reads end of file, which is an error there.
+                        return Some(TestProcessGone);
+                    }
+                }
+                Ok(Next::Closed | Next::Frame(_)) | Err(_) => return Some(TestProcessGone),
+            }
+        }
+    }
+
+    fn hand_over_keeper(&mut self) -> io::Result<()> {
+        self.ensure_spare()?;
+        if let Some((pid, link)) = self.spare.take() {
+            let deadline = Instant::now() + REPLY_LIMIT;
+            self.control.send(&Frame::Keeper { pid }, &[link.as_fd()], deadline)?;
+        }
+        // The next one is made now, while the test process is busy with this one. If that fails, it is tried again
+        // when it is needed.
+        let _ = self.ensure_spare();
+        Ok(())
+    }
+
+    fn ensure_spare(&mut self) -> io::Result<()> {
+        if self.spare.is_none() {
+            self.spare = Some(self.make_keeper()?);
+        }
+        Ok(())
+    }
+
+    fn make_keeper(&mut self) -> io::Result<(i32, OwnedFd)> {
+        let (theirs, ours) = socket::pair()?;
+        match process::fork()? {
+            0 => {
+                let born = Birthright {
+                    link: theirs,
+                    farewell: self.farewell.0.try_clone().unwrap_or_else(|_| exit_now(1)),
+                    test_process: self.test_process.try_clone().unwrap_or_else(|_| exit_now(1)),
+                    guardian: self.own.try_clone().unwrap_or_else(|_| exit_now(1)),
+                    root: self.root.clone(),
+                };
+                // Everything else is the guardian's: were it kept here, the test process would never read end of file.
+                let keep: [BorrowedFd<'_>; 4] =
+                    [born.link.as_fd(), born.farewell.as_fd(), born.test_process.as_fd(), born.guardian.as_fd()];
+                process::close_all_but(&keep);
+                keeper::main(born)
+            }
+            pid => {
+                self.keepers.insert(pid);
+                Ok((pid, ours))
+            }
+        }
+    }
+
+    /// Collects keepers that have ended. One that ended badly has left its tree to us.
+    fn reap(&mut self) {
+        let mut orphaned = false;
+        let keepers = &mut self.keepers;
+        tree::reap_all(&self.child_ends, &mut |pid, status| {
+            // With survivors it has tried for long enough; they are tried again at the very end.
+            if keepers.remove(&pid) && !matches!(status.code(), Some(0 | EXIT_WITH_SURVIVORS)) {
+                orphaned = true;
+            }
+        });
+        if let Some((pid, _)) = &self.spare {
+            if !self.keepers.contains(pid) {
+                self.spare = None;
+            }
+        }
+        if orphaned {
+            let keepers = &mut self.keepers;
+            let spared = keepers.clone();
+            tree::kill_all(&spared, &self.child_ends, Instant::now() + KILL_LIMIT, &mut |pid, _| {
+                keepers.remove(&pid);
+            });
+        }
+    }
+
+    /// Lets every keeper finish, then does the work of those that did not; what could not be ended.
+    fn empty(&mut self, deadline: Instant) -> Vec<Survivor> {
+        // Spare keepers read end of file here, the others on the farewell pipe; with a dead test process, they know.
+        self.spare = None;
+        self.farewell.1 = None;
+        loop {
+            let keepers = &mut self.keepers;
+            let no_child = tree::reap_all(&self.child_ends, &mut |pid, _| {
+                keepers.remove(&pid);
+            });
+            if no_child {
+                return Vec::new();
+            }
+            if self.keepers.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            // A test process that dies while it waits for our answer turns a polite end into a quick one: keepers
+            // see that themselves.
+            let _ = poll([Some((self.child_ends.as_fd(), Until::Readable))], Some(deadline));
+        }
+        tree::kill_all(&BTreeSet::new(), &self.child_ends, Instant::now() + KILL_LIMIT, &mut |_, _| {})
+    }
+}
+
+use End::{Goodbye, TestProcessGone};

@@ -1,0 +1,48 @@
+//! The polite ways out: whatever can be caught on the way to the end of the process is used to ask all helpers to leave,
+//! at once and with one grace. What cannot be caught is the guardian's.
+
+pub(crate) mod atexit;
+pub(crate) mod panic;
+pub(crate) mod signal;
+
+use std::sync::Once;
+
+use crate::dialogue::attendant;
+use crate::guardian::{direct, start};
+use crate::report;
+use crate::settings;
+
+/// Installs all hooks, at the first spawn of the process.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    if settings::disabled("hooks") {
+        return;
+    }
+    ONCE.call_once(|| {
+        atexit::install();
+        signal::install();
+        panic::install();
+    });
+}
+
+/// Ends every helper: all are asked at once, and the longest grace among them is paid once.
+///
+/// Takes no lock that a test may hold for long, because a test may be in the middle of anything.
+fn end_all() {
+    // The end of its input is the first step of some ladders, and that end is ours to give.
+    for conversation in attendant::everyone() {
+        conversation.close_stdin();
+    }
+    direct::stop_all();
+    match start::goodbye() {
+        Ok(survivors) => {
+            for survivor in survivors {
+                report::say(&format!(
+                    "could not end pid {} `{}`: {}",
+                    survivor.pid, survivor.command, survivor.reason
+                ));
+            }
+        }
+        Err(e) => report::say(&format!("the guardian did not confirm the end of all helpers: {e}")),
+    }
+}

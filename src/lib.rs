@@ -1,0 +1,68 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+pub mod registry;
+
+mod builder;
+mod dialogue;
+mod error;
+mod fixture;
+mod guardian;
+mod hooks;
+mod level;
+mod report;
+mod settings;
+mod signal;
+mod stop;
+mod sys;
+mod transcript;
+
+pub use builder::FixtureBuilder;
+pub use dialogue::channel::{Input, Lines, Output};
+pub use dialogue::matcher::{IntoMatcher, Match, Matcher, ViaClosure, ViaPredicate, ViaText};
+pub use error::{Error, ErrorKind, Result};
+pub use fixture::{Finished, Fixture, Within, stop_all};
+pub use level::{Level, level};
+pub use signal::Signal;
+pub use stop::{Escapee, Stop, Stopped};
+pub use transcript::Transcript;
+
+#[cfg(feature = "leakcheck")]
+pub mod leakcheck;
+
+/// Everything that a test usually needs: `use foster::prelude::*;`.
+///
+/// It brings the traits and functions of [`predicates`], too: `predicate::str::contains("…")`.
+pub mod prelude {
+    pub use crate::{Fixture, FixtureBuilder, Signal, Stop};
+    pub use predicates::prelude::*;
+}
+
+/// Long-form documentation: how it is built, and where it ends.
+pub mod docs {
+    #[doc = include_str!("docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("docs/gotchas.md")]
+    pub mod gotchas {}
+    #[doc = include_str!("docs/platforms.md")]
+    pub mod platforms {}
+}
+
+#[doc(hidden)]
+pub mod __private {
+    pub use assert_cmd::cargo::cargo_bin;
+}
+
+/// A [`FixtureBuilder`] for a binary of the package under test, found by `assert_cmd`.
+///
+/// Works in integration tests and benchmarks, for which cargo builds the package's binaries.
+///
+/// ```ignore
+/// let fx = foster::cargo_bin!("greet").arg("--polite").spawn()?;
+/// ```
+#[macro_export]
+macro_rules! cargo_bin {
+    ($name:expr) => {
+        $crate::Fixture::command($crate::__private::cargo_bin!($name))
+    };
+}

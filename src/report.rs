@@ -1,0 +1,157 @@
+//! What a failing test prints: written for somebody who reads it in a CI log and did not write the test.
+
+use std::fmt::Write as _;
+use std::panic::Location;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use crate::dialogue::conversation::{Channel, State};
+use crate::error::{Error, ErrorKind};
+use crate::transcript::Visible;
+
+/// How many lines of the transcript a report shows.
+const TRANSCRIPT_LINES: usize = 30;
+
+/// How much of what is unread a report shows.
+const UNREAD_BYTES: usize = 200;
+
+/// The helper that a report is about.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) label: String,
+    pub(crate) command: String,
+    pub(crate) pid: i32,
+    pub(crate) started: Instant,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+/// What was attempted.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    /// `expect`, `send`, …
+    pub(crate) verb: &'a str,
+    /// As it stands in the first line, between backticks.
+    pub(crate) object: String,
+    pub(crate) at: &'static Location<'static>,
+}
+
+/// Writes the whole failure.
+pub(crate) fn failure(
+    kind: ErrorKind,
+    subject: &Subject,
+    state: &State,
+    attempt: &Attempt<'_>,
+    why: &str,
+    details: &[(&str, String)],
+    help: Option<&str>,
+) -> Error {
+    let message = format!("failed to {} `{}` from `{}`: {why}", attempt.verb, attempt.object, subject.label);
+    let mut text = String::new();
+    let mut row = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<11}{value}");
+    };
+    for (name, value) in details {
+        row(name, value);
+    }
+    row("at", &place(attempt.at));
+    row("helper", &format!("`{}` (pid {}), spawned at {}", subject.command, subject.pid, place(subject.spawned_at)));
+    row("state", &condition(subject, state));
+    for channel in [Channel::Stdout, Channel::Stderr] {
+        row(channel.name(), &describe_stream(state, channel));
+    }
+    let lines = state.transcript.line_count();
+    if state.transcript.is_empty() {
+        let _ = writeln!(text, "\n  transcript: nothing has been said");
+    } else {
+        let shown = lines.min(TRANSCRIPT_LINES);
+        let _ = writeln!(text, "\n  transcript (last {shown} of {lines} lines)");
+        for line in state.transcript.last_lines(TRANSCRIPT_LINES).lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    if let Some(help) = help {
+        let _ = writeln!(text, "\n  help: {help}");
+    }
+    Error::new(kind, message).with_report(text)
+}
+
+fn place(location: &Location<'_>) -> String {
+    format!("{}:{}:{}", location.file(), location.line(), location.column())
+}
+
+/// Running, ended how and when, or nobody knows.
+fn condition(subject: &Subject, state: &State) -> String {
+    let mut text = match (&state.life.exited, &state.life.lost) {
+        (Some(exit), _) => {
+            let after = exit.at.saturating_duration_since(subject.started);
+            format!("{} after {}", status(exit.status), seconds(after))
+        }
+        (None, Some(lost)) => format!("unknown: {lost}"),
+        (None, None) => {
+            let since = subject.started.elapsed();
+            let silent = match state.transcript.silence() {
+                Some(silent) => format!("silent for {}", seconds(silent)),
+                None => "it has not said anything".to_owned(),
+            };
+            format!("running for {}, {silent}", seconds(since))
+        }
+    };
+    if let Some(exit) = &state.life.exited {
+        if !exit.left.is_empty() && state.life.gone.is_none() {
+            let left: Vec<String> = exit.left.iter().map(ToString::to_string).collect();
+            let _ = write!(text, "; it left behind: {}", left.join(", "));
+        }
+    }
+    text
+}
+
+fn describe_stream(state: &State, channel: Channel) -> String {
+    let stream = state.stream_ref(channel);
+    let unread = stream.window.unread();
+    let mut text = if unread.is_empty() {
+        "nothing unread".to_owned()
+    } else {
+        let shown = &unread[..unread.len().min(UNREAD_BYTES)];
+        let dots = if shown.len() < unread.len() { "..." } else { "" };
+        format!("{} bytes unread: \"{}{dots}\"", unread.len(), Visible(shown))
+    };
+    if stream.window.dropped() > 0 {
+        let _ = write!(text, ", {} older bytes dropped unread", stream.window.dropped());
+    }
+    if let Some(kind) = stream.broken {
+        let _ = write!(text, ", reading it failed: {kind}");
+    } else if stream.is_eof() {
+        text.push_str(", at its end");
+    }
+    text
+}
+
+/// An exit status in words.
+pub(crate) fn status(status: ExitStatus) -> String {
+    match (status.code(), crate::sys::ending_signal(status)) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("killed by {}", signal_name(signal)),
+        (None, None) => format!("ended with {status}"),
+    }
+}
+
+/// `SIGTERM` for 15.
+pub(crate) fn signal_name(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
+/// A duration as a reader wants it.
+pub(crate) fn seconds(d: Duration) -> String {
+    if d < Duration::from_secs(1) {
+        format!("{:.1} ms", d.as_secs_f64() * 1e3)
+    } else {
+        format!("{:.2} s", d.as_secs_f64())
+    }
+}
+
+/// One line on standard error, for what no return value can carry.
+///
+/// Straight to the descriptor: inside an exit hook std's handle may be gone, and libtest must not swallow it.
+pub(crate) fn say(line: &str) {
+    crate::sys::say(&format!("foster: {line}\n"));
+}

@@ -1,0 +1,62 @@
+//! The environment variables that users steer foster with, read in one place.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `FOSTER_TIMEOUT_SCALE` | every deadline is multiplied by it: `3` on a slow machine, `0.5` on a fast one |
+//! | `FOSTER_REQUIRE` | `L1` or `L2`: a spawn fails where this level of containment cannot be had |
+//! | `FOSTER_DISABLE` | any of `guardian`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
+
+use std::time::Duration;
+
+use once_cell::sync::Lazy;
+
+/// Is this mechanism switched off?
+pub(crate) fn disabled(mechanism: &str) -> bool {
+    static LIST: Lazy<String> = Lazy::new(|| std::env::var("FOSTER_DISABLE").unwrap_or_default());
+    LIST.split(',').any(|word| word.trim() == mechanism)
+}
+
+/// What the user insists on, if anything.
+pub(crate) fn required_level() -> Option<&'static str> {
+    static REQUIRED: Lazy<Option<String>> = Lazy::new(|| std::env::var("FOSTER_REQUIRE").ok().filter(|v| !v.is_empty()));
+    REQUIRED.as_deref()
+}
+
+/// A time limit as the user of this machine wants it. Never overflows; a limit of zero stays zero.
+pub(crate) fn scaled(limit: Duration) -> Duration {
+    static SCALE: Lazy<f64> =
+        Lazy::new(|| std::env::var("FOSTER_TIMEOUT_SCALE").ok().and_then(|v| parse_scale(&v)).unwrap_or(1.0));
+    scale(limit, *SCALE)
+}
+
+fn parse_scale(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0)
+}
+
+fn scale(limit: Duration, by: f64) -> Duration {
+    if by == 1.0 {
+        return limit;
+    }
+    Duration::try_from_secs_f64(limit.as_secs_f64() * by).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaling_never_overflows_and_leaves_zero_alone() {
+        assert_eq!(scale(Duration::from_secs(2), 1.5), Duration::from_secs(3));
+        assert_eq!(scale(Duration::ZERO, 1e9), Duration::ZERO);
+        assert_eq!(scale(Duration::MAX, 2.0), Duration::MAX);
+        assert_eq!(scale(Duration::MAX, 1.0), Duration::MAX);
+    }
+
+    #[test]
+    fn a_scale_that_makes_no_sense_is_no_scale() {
+        for text in ["", "x", "0", "-1", "nan", "inf"] {
+            assert_eq!(parse_scale(text), None, "{text:?}");
+        }
+        assert_eq!(parse_scale(" 2 "), Some(2.0));
+    }
+}

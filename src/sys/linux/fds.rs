@@ -1,0 +1,119 @@
+//! Pipes, `poll` with a deadline, and reads and writes that never block and never raise SIGPIPE.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
+
+/// What a caller of [`poll`] waits for on one descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Data, end of file or an error.
+    Readable,
+    /// Room for at least one byte, or an error.
+    Writable,
+}
+
+/// A pipe, close-on-exec from the start: (read end, write end).
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Makes reads and writes through this open file description return instead of block.
+///
+/// The flag lives on the description, so it is set only on ends that the helper does not share.
+pub(crate) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
+}
+
+/// Asks for a larger pipe; `None` where the kernel refuses (`/proc/sys/fs/pipe-user-pages-soft`, pipe(7)).
+pub(crate) fn grow_pipe(fd: &OwnedFd, bytes: usize) -> Option<usize> {
+    rustix::pipe::fcntl_setpipe_size(fd, bytes).ok()
+}
+
+/// The directory that a path (by default the working directory) names now, as a handle that survives a rename.
+pub(crate) fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Reads what is there into `buf`: `Ok(None)` when nothing is there yet, `Ok(Some(0))` at end of file.
+pub(crate) fn read_some(fd: &OwnedFd, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match rustix::io::read(fd, &mut *buf) {
+            Ok(n) => return Ok(Some(n)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Writes what fits: `Ok(None)` when nothing fits now.
+///
+/// A reader that is gone is an error (`EPIPE`), never a SIGPIPE, whatever the process's disposition is:
+/// a test with its own `main` may have left it at the default.
+pub(crate) fn write_some(fd: &OwnedFd, bytes: &[u8]) -> io::Result<Option<usize>> {
+    super::signals::without_sigpipe(|| {
+        loop {
+            match rustix::io::write(fd, bytes) {
+                Ok(n) => return Ok(Some(n)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    })
+}
+
+/// Waits until one of the descriptors is ready or the deadline has passed; which of them are ready.
+///
+/// `None` as a descriptor is never ready; `None` as the deadline waits for ever.
+/// An interrupted wait goes on with the time that is left.
+pub(crate) fn poll<const N: usize>(
+    what: [Option<(BorrowedFd<'_>, Until)>; N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let mut order = Vec::with_capacity(N);
+    let mut set = Vec::with_capacity(N);
+    for (index, entry) in what.iter().enumerate() {
+        if let Some((fd, until)) = entry {
+            let flags = match until {
+                Until::Readable => PollFlags::IN,
+                Until::Writable => PollFlags::OUT,
+            };
+            order.push(index);
+            set.push(PollFd::from_borrowed_fd(*fd, flags));
+        }
+    }
+    loop {
+        let timeout = deadline.map(|d| timespec(d.saturating_duration_since(Instant::now())));
+        match rustix::event::poll(&mut set, timeout.as_ref()) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let mut ready = [false; N];
+    for (index, entry) in order.iter().zip(&set) {
+        ready[*index] = !entry.revents().is_empty();
+    }
+    Ok(ready)
+}
+
+/// Is it ready right now?
+pub(crate) fn is_ready(fd: impl AsFd, until: Until) -> bool {
+    matches!(poll([Some((fd.as_fd(), until))], Some(Instant::now())), Ok([true]))
+}
+
+fn timespec(d: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(d.subsec_nanos()),
+    }
+}

@@ -1,0 +1,48 @@
+//! The Linux half of the contract: pidfds, subreapers, procfs, `SCM_RIGHTS`.
+//!
+//! Facts come from the man pages named at each function; where the kernel's source says more, the file is named.
+#![allow(
+    unsafe_code,
+    reason = "the one place of the crate where it is allowed; every block says why it is sound"
+)]
+
+pub(crate) mod attendant;
+pub(crate) mod clone;
+pub(crate) mod exit;
+pub(crate) mod fds;
+pub(crate) mod inherit;
+pub(crate) mod process;
+pub(crate) mod procfs;
+pub(crate) mod reexec;
+pub(crate) mod signals;
+pub(crate) mod socket;
+pub(crate) mod tree;
+
+pub(crate) use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// "Argument list too long", the answer to a request that the kernel would refuse anyway.
+pub(crate) const E2BIG: i32 = libc::E2BIG;
+
+/// "No such process".
+pub(crate) const ESRCH: i32 = libc::ESRCH;
+
+/// "Exec format error".
+pub(crate) const ENOEXEC: i32 = libc::ENOEXEC;
+
+/// Does this errno mean that something has run out: descriptors, memory, processes, references in flight?
+pub(crate) fn is_exhaustion(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN | libc::ETOOMANYREFS
+    )
+}
+
+/// The signal that ended a process, if one did.
+pub(crate) fn ending_signal(status: std::process::ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+/// Writes to standard error without std's lock and buffer. What does not fit or cannot be written is lost.
+pub(crate) fn say(text: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+}

@@ -1,0 +1,154 @@
+//! What `/proc` says about a process (proc(5)), read defensively: every line may be gone by the time it is read.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// The fields of `/proc/PID/stat` that matter here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) pid: i32,
+    pub(crate) comm: String,
+    pub(crate) state: char,
+    pub(crate) parent: i32,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
+    /// Clock ticks after boot; with the pid it names one process for ever.
+    pub(crate) start: u64,
+}
+
+impl Stat {
+    /// A zombie has exited; only its status is left to be collected.
+    pub(crate) fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// Is `/proc` there, and does it show this process?
+pub(crate) fn available() -> bool {
+    stat(super::process::own_pid()).is_some()
+}
+
+/// `None` when there is no such process any more (or no `/proc`).
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&String::from_utf8_lossy(&bytes))
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name stands in parentheses and may itself hold parentheses and spaces: the last one closes it.
+    let (head, tail) = text.rsplit_once(')')?;
+    let (pid, comm) = head.split_once('(')?;
+    let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<i32>().ok();
+    Some(Stat {
+        pid: pid.trim().parse().ok()?,
+        comm: comm.to_owned(),
+        state: fields.first()?.chars().next()?,
+        parent: number(1)?,
+        group: number(2)?,
+        session: number(3)?,
+        start: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// The direct children, zombies included.
+///
+/// `/proc/PID/task/TID/children` may miss some while they come and go (proc(5)), so whoever needs certainty asks again.
+/// Without that file (kernels without CONFIG_PROC_CHILDREN) every process is looked at.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return found };
+    for task in tasks.flatten() {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && task.path().exists() => return scan_for_children(pid),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+fn scan_for_children(parent: i32) -> Vec<i32> {
+    all().into_iter().filter(|s| s.parent == parent).map(|s| s.pid).collect()
+}
+
+/// Every process that this one can see.
+pub(crate) fn all() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).filter_map(stat).collect()
+}
+
+/// Every process below this one, parents before their children.
+pub(crate) fn descendants(root: i32) -> Vec<Stat> {
+    let mut found: Vec<Stat> = Vec::new();
+    let mut next = vec![root];
+    while let Some(parent) = next.pop() {
+        for pid in children(parent) {
+            // A process that moved while we walked is listed once.
+            if found.iter().all(|s| s.pid != pid) {
+                if let Some(stat) = stat(pid) {
+                    found.push(stat);
+                    next.push(pid);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The command line, for people; the name in brackets when there is none (zombies, kernel threads).
+pub(crate) fn command_line(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<String> = bytes
+        .split(|b| *b == 0)
+        .filter(|w| !w.is_empty())
+        .map(|w| String::from_utf8_lossy(w).escape_debug().to_string())
+        .collect();
+    if words.is_empty() { stat(pid).map_or_else(String::new, |s| format!("[{}]", s.comm)) } else { words.join(" ") }
+}
+
+/// The working directory.
+pub(crate) fn working_dir(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// Seconds since the process started.
+pub(crate) fn age_secs(start_ticks: u64) -> Option<f64> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    Some((uptime - start_ticks as f64 / per_second).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let line = "42 (a) b (c) S 7 8 9 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.pid, stat.comm.as_str(), stat.state), (42, "a) b (c", 'S'));
+        assert_eq!((stat.parent, stat.group, stat.session, stat.start), (7, 8, 9, 12345));
+    }
+
+    #[test]
+    fn garbage_is_none_and_no_panic() {
+        for text in ["", "1", "1 (x", "1 (x)", "1 (x) S", "x (y) S 1 2 3", ")("] {
+            assert_eq!(parse_stat(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_child_of_ours_is_found_by_both_ways_of_looking() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let own = super::super::process::own_pid();
+        assert!(children(own).contains(&pid));
+        assert!(scan_for_children(own).contains(&pid));
+        assert!(descendants(own).iter().any(|s| s.pid == pid));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(stat(pid), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! Everything that is `unsafe`, a raw system call or specific to one operating system, behind one contract.
+//!
+//! The rest of the crate is written against the names that this module exports and never asks which platform it is on.
+//! A new platform is a new folder beside `linux` that exports the same names.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;

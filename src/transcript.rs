@@ -1,0 +1,293 @@
+//! The bounded record of what was said, in the order in which it arrived, and how it prints.
+//!
+//! The beginning and the end are kept; what lies between is counted. A helper that prints for hours costs the same memory
+//! as one that prints a page.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+/// How many bytes of the beginning are kept.
+const HEAD: usize = 16 << 10;
+
+/// How many bytes of the end are kept.
+const TAIL: usize = 64 << 10;
+
+/// How many entries of the end are kept, however small they are.
+const TAIL_ENTRIES: usize = 1024;
+
+/// Lines that follow each other within this time are one entry: a flood is not a million entries.
+const TOGETHER: Duration = Duration::from_millis(1);
+
+/// Who said it, to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The test, to the helper's standard input.
+    In,
+    /// The helper, on its standard output.
+    Out,
+    /// The helper, on its standard error.
+    Err,
+}
+
+impl Direction {
+    fn sign(self) -> &'static str {
+        match self {
+            Direction::In => "in ",
+            Direction::Out => "out",
+            Direction::Err => "err",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    at: Duration,
+    last: Duration,
+    direction: Direction,
+    bytes: Vec<u8>,
+    from: Option<&'static Location<'static>>,
+}
+
+/// What a helper and its test have said to each other so far.
+///
+/// `Display` prints it as failing tests show it: time since the start, direction, text.
+/// At most the first 16 KiB and the last 64 KiB are kept; a line in between says how much is missing.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> foster::Result {
+/// let fx = foster::Fixture::command("cat").spawn()?;
+/// fx.send_line("hello")?;
+/// fx.expect_line("hello")?;
+/// let said = fx.transcript().to_string();
+/// assert!(said.contains("in  | hello"), "{said}");
+/// assert!(said.contains("out | hello"), "{said}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Transcript {
+    began: Instant,
+    head: Vec<Entry>,
+    head_bytes: usize,
+    tail: VecDeque<Entry>,
+    tail_bytes: usize,
+    gap: u64,
+}
+
+impl Transcript {
+    pub(crate) fn new(began: Instant) -> Transcript {
+        Transcript { began, head: Vec::new(), head_bytes: 0, tail: VecDeque::new(), tail_bytes: 0, gap: 0 }
+    }
+
+    /// Adds what was said just now. Costs at most a copy of [`TAIL`] bytes, however much it is.
+    pub(crate) fn record(&mut self, direction: Direction, bytes: &[u8], from: Option<&'static Location<'static>>) {
+        let at = self.began.elapsed();
+        let mut rest = bytes;
+        if self.tail.is_empty() && self.head_bytes < HEAD {
+            let (first, then) = rest.split_at(rest.len().min(HEAD - self.head_bytes));
+            self.head_bytes += first.len();
+            append(&mut self.head, at, direction, first, from);
+            rest = then;
+        }
+        if rest.is_empty() {
+            return;
+        }
+        if rest.len() > TAIL {
+            let skipped = rest.len() - TAIL;
+            self.gap += skipped as u64 + self.tail_bytes as u64;
+            self.tail.clear();
+            self.tail_bytes = 0;
+            rest = &rest[skipped..];
+        }
+        self.tail_bytes += rest.len();
+        append(&mut self.tail, at, direction, rest, from);
+        while self.tail_bytes > TAIL || self.tail.len() > TAIL_ENTRIES {
+            let Some(oldest) = self.tail.pop_front() else { break };
+            self.tail_bytes -= oldest.bytes.len();
+            self.gap += oldest.bytes.len() as u64;
+        }
+    }
+
+    /// How many bytes between the beginning and the end are not kept.
+    pub fn omitted(&self) -> u64 {
+        self.gap
+    }
+
+    /// How long nothing has been said by the helper; `None` if it never said anything.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let all = self.head.iter().chain(&self.tail);
+        let last = all.filter(|e| e.direction != Direction::In).map(|e| e.last).max()?;
+        Some(self.began.elapsed().saturating_sub(last))
+    }
+
+    /// The last lines, for a failure report.
+    pub(crate) fn last_lines(&self, count: usize) -> String {
+        let all = self.to_string();
+        let lines: Vec<&str> = all.lines().collect();
+        let from = lines.len().saturating_sub(count);
+        lines[from..].iter().flat_map(|l| [*l, "\n"]).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_empty()
+    }
+
+    pub(crate) fn line_count(&self) -> usize {
+        self.to_string().lines().count()
+    }
+}
+
+/// Both halves grow at the end.
+trait Grow {
+    fn last(&mut self) -> Option<&mut Entry>;
+    fn push(&mut self, entry: Entry);
+}
+
+impl Grow for Vec<Entry> {
+    fn last(&mut self) -> Option<&mut Entry> {
+        self.last_mut()
+    }
+    fn push(&mut self, entry: Entry) {
+        Vec::push(self, entry);
+    }
+}
+
+impl Grow for VecDeque<Entry> {
+    fn last(&mut self) -> Option<&mut Entry> {
+        self.back_mut()
+    }
+    fn push(&mut self, entry: Entry) {
+        self.push_back(entry);
+    }
+}
+
+fn append(
+    to: &mut impl Grow,
+    at: Duration,
+    direction: Direction,
+    bytes: &[u8],
+    from: Option<&'static Location<'static>>,
+) {
+    if let Some(last) = to.last() {
+        // A line that comes in pieces is one line; a flood of lines is one entry, up to a size that can be let go.
+        let unfinished = last.bytes.last() != Some(&b'\n');
+        let together = at.saturating_sub(last.last) < TOGETHER && last.bytes.len() < 4096;
+        if last.direction == direction && direction != Direction::In && (unfinished || together) {
+            if last.bytes.len() + bytes.len() <= HEAD {
+                last.bytes.extend_from_slice(bytes);
+                last.last = at;
+                return;
+            }
+        }
+    }
+    to.push(Entry { at, last: at, direction, bytes: bytes.to_vec(), from });
+}
+
+impl fmt::Display for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.head {
+            print(f, entry)?;
+        }
+        if self.gap > 0 {
+            writeln!(f, "          ... {} bytes not kept ...", self.gap)?;
+        }
+        for entry in &self.tail {
+            print(f, entry)?;
+        }
+        Ok(())
+    }
+}
+
+fn print(f: &mut fmt::Formatter<'_>, entry: &Entry) -> fmt::Result {
+    let mut lines = entry.bytes.split_inclusive(|b| *b == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let (text, ended) = match line.strip_suffix(b"\n") {
+            Some(text) => (text, true),
+            None => (line, false),
+        };
+        write!(f, "{:>8.3}s {} | {}", entry.at.as_secs_f64(), entry.direction.sign(), Visible(text))?;
+        if !ended {
+            f.write_str(" (no newline)")?;
+        }
+        if let (Some(from), None) = (entry.from, lines.peek()) {
+            write!(f, "    <- {}:{}", from.file(), from.line())?;
+        }
+        f.write_char('\n')?;
+    }
+    Ok(())
+}
+
+/// Bytes as a person can read them: text stays text, everything that a terminal would act on is escaped.
+pub(crate) struct Visible<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\t' => f.write_str("\\t")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\n' => f.write_str("\\n")?,
+                    c if c.is_control() => write!(f, "{}", c.escape_unicode())?,
+                    c => f.write_char(c)?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_comes_in_pieces_is_one_line() {
+        let mut t = Transcript::new(Instant::now());
+        t.record(Direction::Out, b"hel", None);
+        t.record(Direction::Out, b"lo\n", None);
+        assert!(t.to_string().ends_with("out | hello\n"), "{t}");
+        assert_eq!(t.line_count(), 1);
+    }
+
+    #[test]
+    fn the_beginning_and_the_end_stay_and_the_gap_is_counted() {
+        let mut t = Transcript::new(Instant::now());
+        t.record(Direction::Out, b"first\n", None);
+        let flood = vec![b'x'; 1000];
+        for _ in 0..1000 {
+            t.record(Direction::Out, &flood, None);
+        }
+        t.record(Direction::Out, &vec![b'y'; 3 * TAIL], None);
+        t.record(Direction::Err, b"last\n", None);
+        let text = t.to_string();
+        assert!(text.contains("out | first\n"));
+        assert!(text.ends_with("err | last\n"));
+        let kept: usize = t.head.iter().chain(&t.tail).map(|e| e.bytes.len()).sum();
+        assert_eq!(t.omitted() as usize + kept, 6 + 1_000_000 + 3 * TAIL + 5);
+        assert!(kept <= HEAD + TAIL, "{kept}");
+    }
+
+    #[test]
+    fn nothing_in_it_can_move_a_cursor_or_hide_a_byte() {
+        let shown = Visible(b"a\x1b[2J\xff\0\r\tz\xc3\xa4").to_string();
+        assert_eq!(shown, "a\\u{1b}[2J\\xff\\u{0}\\r\\tz\u{e4}");
+    }
+
+    #[test]
+    fn last_lines_are_the_last_ones() {
+        let mut t = Transcript::new(Instant::now());
+        for i in 0..10 {
+            t.record(Direction::Out, format!("{i}\n").as_bytes(), None);
+        }
+        let last = t.last_lines(2);
+        assert!(last.lines().count() == 2 && last.ends_with("| 9\n"), "{last}");
+    }
+}
