@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::transcript::Visible;
 
 /// How many lines of the transcript a report shows.
-const TRANSCRIPT_LINES: usize = 30;
+const TRANSCRIPT_LINES: usize = 20;
 
 /// How much of what is unread a report shows.
 const UNREAD_BYTES: usize = 200;

@@ -124,6 +124,12 @@ impl Transcript {
         Some(self.began.elapsed().saturating_sub(last))
     }
 
+    /// Did the helper say this, as far as the record goes? Only within one entry.
+    pub(crate) fn was_heard(&self, text: &[u8]) -> bool {
+        let mut all = self.head.iter().chain(&self.tail).filter(|e| e.direction != Direction::In);
+        all.any(|e| memchr::memmem::find(&e.bytes, text).is_some())
+    }
+
     /// The last lines, for a failure report.
     pub(crate) fn last_lines(&self, count: usize) -> String {
         let all = self.to_string();

@@ -252,7 +252,9 @@ impl Conversation {
     pub(crate) fn lock(&self) -> Locked<'_> {
         let own = std::ptr::from_ref(self).addr();
         let before = HOLDING.get();
-        assert_ne!(before, own, "a matcher must not use the fixture that it is being matched against");
+        if before == own {
+            panic!("a matcher must not use the fixture that it is being matched against");
+        }
         let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         HOLDING.set(own);
         Locked { guard: Some(guard), before }

@@ -63,13 +63,13 @@ impl Wait<'_> {
             let last = is_last(state, channel);
             let stream = state.stream(channel);
             let line = next_line(stream, &mut searched, last)?;
-            if matcher.matches_line(&line.text) {
-                stream.window.consume(line.length);
-                stream.mid_line = false;
-                Some(Ok(Match { text: line.text, skipped: String::new(), partial: line.partial }))
-            } else {
-                Some(Err(End::Mismatch(line.text, stream.mid_line)))
+            let raw = &stream.window.unread()[..line.text];
+            let text = String::from_utf8_lossy(raw).into_owned();
+            if !matcher.matches_line(raw, &text) {
+                return Some(Err(End::Mismatch(text, stream.mid_line)));
             }
+            consume_line(stream, line.length);
+            Some(Ok(Match { text, skipped: String::new(), partial: line.partial }))
         });
         let result = match result {
             Ok(inner) => inner.map_err(Some),
@@ -92,9 +92,9 @@ impl Wait<'_> {
             let last = is_last(state, channel);
             let stream = state.stream(channel);
             let line = next_line(stream, &mut searched, last)?;
-            stream.window.consume(line.length);
-            stream.mid_line = false;
-            Some(Match { text: line.text, skipped: String::new(), partial: line.partial })
+            let text = String::from_utf8_lossy(&stream.window.unread()[..line.text]).into_owned();
+            consume_line(stream, line.length);
+            Some(Match { text, skipped: String::new(), partial: line.partial })
         })
     }
 
@@ -159,7 +159,10 @@ impl Wait<'_> {
     fn explain(&self, verb: &str, matcher: &Matcher<'_>, end: Option<End>) -> Error {
         let state = self.conversation.lock();
         let mut details = vec![("expected", format!("{matcher}"))];
-        let mut help = self.where_else(&state, matcher);
+        let mut help = match end {
+            Some(End::Mismatch(..)) => None,
+            _ => self.where_else(&state, matcher),
+        };
         let exited = state.life.exited.as_ref().map(|e| status(e.status));
         let (kind, why) = match end {
             None => (ErrorKind::Timeout, self.timed_out()),
@@ -195,10 +198,10 @@ impl Wait<'_> {
         if has(state.stream_ref(self.channel).window.unread()) {
             return Some("the text has arrived, but inside a longer line; `expect` finds it there".into());
         }
-        let shown = matcher.to_string();
-        let said = state.transcript.to_string();
-        let heard = said.lines().any(|l| l.contains(&shown) && !l.contains("s in  |"));
-        heard.then(|| "the text was said earlier, and an expectation before this one has passed over it".into())
+        state
+            .transcript
+            .was_heard(text)
+            .then(|| "the text was said earlier, and an expectation before this one has passed over it".into())
     }
 
     fn timed_out(&self) -> String {
@@ -259,10 +262,11 @@ fn find_literal(
     Some(Match { text, skipped, partial: false })
 }
 
-/// A line at the front of what is unread.
+/// A line in what is unread, from wherever it was looked for.
 struct Line {
-    text: String,
-    /// With its ending.
+    /// How long its text is.
+    text: usize,
+    /// How long it is with its ending.
     length: usize,
     partial: bool,
 }
@@ -298,19 +302,24 @@ fn skip_ending(stream: &mut Stream, last: bool) {
     }
 }
 
+/// The line that begins at `begin`; `from` is where no line ending was found so far.
 fn line_at(unread: &[u8], begin: usize, from: usize, last: bool) -> Option<Line> {
     let rest = &unread[begin..];
-    let ended = memchr::memchr(b'\n', &unread[from.max(begin)..]).map(|at| from.max(begin) + at - begin);
-    match ended {
-        Some(end) => {
-            let text = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
-            Some(Line { text: String::from_utf8_lossy(text).into_owned(), length: end + 1, partial: false })
+    let from = from.max(begin);
+    match memchr::memchr(b'\n', &unread[from..]) {
+        Some(at) => {
+            let end = from + at - begin;
+            let text = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]).len();
+            Some(Line { text, length: end + 1, partial: false })
         }
-        None if last && !rest.is_empty() => {
-            Some(Line { text: String::from_utf8_lossy(rest).into_owned(), length: rest.len(), partial: true })
-        }
+        None if last && !rest.is_empty() => Some(Line { text: rest.len(), length: rest.len(), partial: true }),
         None => None,
     }
+}
+
+fn consume_line(stream: &mut Stream, length: usize) {
+    stream.window.consume(length);
+    stream.mid_line = false;
 }
 
 /// The first line that passes the test. `searched` is the beginning of the first line that was not tested yet.
@@ -325,12 +334,15 @@ fn find_line(
     let unread = stream.window.unread();
     let mut begin = usize::try_from(searched.saturating_sub(offset)).unwrap_or(0).min(unread.len());
     while let Some(line) = line_at(unread, begin, begin, last) {
-        if test(&line.text) {
-            let skipped = String::from_utf8_lossy(&unread[..begin]).into_owned();
-            let consumed = begin + line.length;
-            stream.window.consume(consumed);
-            stream.mid_line = false;
-            return Some(Match { text: line.text, skipped, partial: line.partial });
+        let text = String::from_utf8_lossy(&unread[begin..begin + line.text]);
+        if test(&text) {
+            let found = Match {
+                text: text.into_owned(),
+                skipped: String::from_utf8_lossy(&unread[..begin]).into_owned(),
+                partial: line.partial,
+            };
+            consume_line(stream, begin + line.length);
+            return Some(found);
         }
         begin += line.length;
         *searched = offset + begin as u64;

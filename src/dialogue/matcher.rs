@@ -28,10 +28,10 @@ impl Matcher<'_> {
         }
     }
 
-    /// Does this whole line match?
-    pub(crate) fn matches_line(&mut self, line: &str) -> bool {
+    /// Does this whole line match? A literal is compared byte by byte with what really came.
+    pub(crate) fn matches_line(&mut self, raw: &[u8], line: &str) -> bool {
         match &mut self.kind {
-            Kind::Literal(finder) => finder.needle() == line.as_bytes(),
+            Kind::Literal(finder) => finder.needle() == raw,
             Kind::Line { test, .. } => test(line),
         }
     }

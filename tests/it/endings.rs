@@ -1,0 +1,316 @@
+//! Containment: every way in which a test process can end, against every way in which a helper can hide.
+//!
+//! Each combination is run twice: as it is, and with every mechanism switched off, where somebody has to survive.
+
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use once_cell::sync::Lazy;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::scene::{LIMIT, Process, Scene, hide, read_line};
+
+/// Hiding places, by their number in the list of traps: A1, A2, A3, A7, A8.
+const HIDINGS: [&str; 5] = ["setsid", "daemon", "env-i", "ignore-term", "stopped"];
+
+const EVERYTHING_OFF: &str = "guardian,hooks,drop";
+
+/// Who gets the signal.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    TestBinary,
+    Group,
+}
+
+/// One way to end.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    /// The victim does it itself.
+    Own(&'static str),
+    /// The harness sends this.
+    Sent(Signal, To),
+    /// SIGKILL while a copy of the victim, made by fork, holds all of its descriptors.
+    KilledWithCopy,
+}
+
+#[derive(Debug)]
+struct Run {
+    status: ExitStatus,
+    family: Vec<Process>,
+    stderr: String,
+}
+
+/// Lets a victim end; who was there, and how it ended.
+fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) -> Run {
+    let word = match ending {
+        Ending::Own(word) => word,
+        Ending::Sent(..) => "signal",
+        Ending::KilledWithCopy => "fork",
+    };
+    let stderr = scene.path("stderr");
+    let mut command = Command::new(victim);
+    command.arg(word).arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo());
+    command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env_remove("RUST_BACKTRACE");
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(std::fs::File::create(&stderr).unwrap());
+    let mut child = command.spawn().unwrap();
+    let victim = Process::open(child.id().cast_signed());
+    let said = read_line(child.stdout.take().unwrap());
+    let complaint = || std::fs::read_to_string(&stderr).unwrap_or_default();
+    assert_eq!(said, "armed", "{ending:?} {hiding}: the victim did not come so far: {}", complaint());
+    let family = scene.family();
+    match ending {
+        Ending::Own(_) => child.stdin.as_mut().unwrap().write_all(b"\n").unwrap(),
+        Ending::Sent(signal, To::TestBinary) => victim.signal(signal),
+        Ending::Sent(signal, To::Group) => {
+            // The victim is not reaped, so the group is its own.
+            kill_process_group(Pid::from_raw(victim.pid).unwrap(), signal).unwrap();
+        }
+        Ending::KilledWithCopy => {
+            let copy = std::fs::read_to_string(scene.path("record.copy")).unwrap();
+            let copy = Process::open(copy.parse().unwrap());
+            victim.signal(Signal::KILL);
+            assert!(victim.ends_within(LIMIT));
+            // The copy lives until the family is gone: that is the point.
+            for process in &family {
+                process.ends_within(if off.is_empty() { LIMIT } else { std::time::Duration::from_millis(100) });
+            }
+            assert!(copy.is_alive(), "the copy of the test process is none of foster's business");
+            copy.put_down();
+        }
+    }
+    if !victim.ends_within(LIMIT) {
+        victim.put_down();
+        panic!("{ending:?} {hiding}: the victim does not end");
+    }
+    let status = child.wait().unwrap();
+    Run { status, family, stderr: complaint() }
+}
+
+/// One row of the matrix, and its negative control.
+fn check_with(victim: &Path, ending: Ending, status: Result<i32, Signal>) {
+    for hiding in HIDINGS {
+        let mut scene = Scene::new();
+        let ran = run(victim, &scene, ending, hiding, "");
+        scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}"));
+        let seen = ran.status.signal().map_or_else(|| Ok(ran.status.code().unwrap()), Err);
+        let wanted = status.map_err(Signal::as_raw);
+        assert_eq!(seen, wanted, "{ending:?} against {hiding}: status of the test process\n{}", ran.stderr);
+
+        let mut scene = Scene::new();
+        let ran = run(victim, &scene, ending, hiding, EVERYTHING_OFF);
+        scene.assert_survived(&ran.family, &format!("{ending:?} against {hiding}, everything off"));
+    }
+}
+
+fn check(ending: Ending, status: Result<i32, Signal>) {
+    check_with(victim(), ending, status);
+}
+
+fn victim() -> &'static Path {
+    assert_cmd::cargo::cargo_bin!("victim")
+}
+
+#[test]
+fn b1_return() {
+    check(Ending::Own("return"), Ok(0));
+}
+
+#[test]
+fn b2_panic() {
+    check(Ending::Own("panic"), Ok(101));
+}
+
+#[test]
+fn b3_panic_abort() {
+    check_with(&VICTIM_THAT_ABORTS, Ending::Own("panic"), Err(Signal::ABORT));
+}
+
+#[test]
+fn b4_abort() {
+    check(Ending::Own("abort"), Err(Signal::ABORT));
+}
+
+#[test]
+fn b5_exit() {
+    check(Ending::Own("exit"), Ok(3));
+}
+
+#[test]
+fn b6_exit_now() {
+    check(Ending::Own("_exit"), Ok(4));
+}
+
+#[test]
+fn b7_segv() {
+    check(Ending::Own("segv"), Err(Signal::SEGV));
+}
+
+#[test]
+fn b7_stack_overflow() {
+    check(Ending::Own("overflow"), Err(Signal::ABORT));
+}
+
+#[test]
+fn b8_int_to_the_test_binary() {
+    check(Ending::Sent(Signal::INT, To::TestBinary), Err(Signal::INT));
+}
+
+#[test]
+fn b8_int_to_the_group() {
+    check(Ending::Sent(Signal::INT, To::Group), Err(Signal::INT));
+}
+
+#[test]
+fn b8_term_to_the_test_binary() {
+    check(Ending::Sent(Signal::TERM, To::TestBinary), Err(Signal::TERM));
+}
+
+#[test]
+fn b8_term_to_the_group() {
+    check(Ending::Sent(Signal::TERM, To::Group), Err(Signal::TERM));
+}
+
+#[test]
+fn b8_hup_to_the_test_binary() {
+    check(Ending::Sent(Signal::HUP, To::TestBinary), Err(Signal::HUP));
+}
+
+#[test]
+fn b8_hup_to_the_group() {
+    check(Ending::Sent(Signal::HUP, To::Group), Err(Signal::HUP));
+}
+
+#[test]
+fn b8_quit_to_the_test_binary() {
+    check(Ending::Sent(Signal::QUIT, To::TestBinary), Err(Signal::QUIT));
+}
+
+#[test]
+fn b8_quit_to_the_group() {
+    check(Ending::Sent(Signal::QUIT, To::Group), Err(Signal::QUIT));
+}
+
+#[test]
+fn b9_kill() {
+    check(Ending::Sent(Signal::KILL, To::TestBinary), Err(Signal::KILL));
+    check(Ending::Sent(Signal::KILL, To::Group), Err(Signal::KILL));
+}
+
+#[test]
+fn b12_kill_while_a_copy_holds_every_socket() {
+    check(Ending::KilledWithCopy, Err(Signal::KILL));
+}
+
+#[test]
+fn b21_forgotten_fixture() {
+    check(Ending::Own("forget"), Ok(0));
+}
+
+/// The guardian alone is enough for every ending: the other mechanisms only make the usual ones quick and polite.
+#[test]
+fn the_guardian_alone_is_enough() {
+    for ending in [
+        Ending::Own("return"),
+        Ending::Own("panic"),
+        Ending::Own("exit"),
+        Ending::Own("abort"),
+        Ending::Sent(Signal::TERM, To::TestBinary),
+        Ending::Sent(Signal::KILL, To::TestBinary),
+    ] {
+        for hiding in HIDINGS {
+            let mut scene = Scene::new();
+            let ran = run(victim(), &scene, ending, hiding, "hooks,drop");
+            scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, guardian alone"));
+        }
+    }
+}
+
+/// Without a guardian (L1) the hooks end what is in the helper's own process group.
+#[test]
+fn the_hooks_alone_are_enough_for_what_can_be_caught() {
+    for ending in
+        [Ending::Own("exit"), Ending::Own("forget"), Ending::Sent(Signal::TERM, To::TestBinary), Ending::Own("return")]
+    {
+        for hiding in ["ignore-term", "stopped"] {
+            let mut scene = Scene::new();
+            let ran = run(victim(), &scene, ending, hiding, "guardian,drop");
+            scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, hooks alone"));
+            assert!(ran.stderr.contains("containment level L1 only"), "it is not said: {}", ran.stderr);
+            assert_eq!(ran.stderr.matches("containment level").count(), 1, "it is said more than once");
+        }
+    }
+}
+
+/// What the hooks cannot reach is what the guardian is for; if this fails, the levels are described wrongly.
+#[test]
+fn without_the_guardian_a_daemon_survives_even_a_return() {
+    let mut scene = Scene::new();
+    let ran = run(victim(), &scene, Ending::Own("return"), "daemon", "guardian");
+    scene.assert_survived(&ran.family, "return against daemon at L1");
+}
+
+/// B13: cargo alone is killed; the test binary and everything below it end, too.
+#[test]
+fn b13_kill_of_cargo_only() {
+    for hiding in HIDINGS {
+        let mut scene = Scene::new();
+        let family = kill_cargo(&scene, hiding, "");
+        scene.assert_gone(&family, &format!("SIGKILL of cargo against {hiding}"));
+        // The control: not told to watch its runner, the test binary lives on.
+        let mut scene = Scene::new();
+        let family = kill_cargo(&scene, hiding, "runner");
+        scene.assert_survived(&family, &format!("SIGKILL of cargo against {hiding}, runner not watched"));
+    }
+}
+
+/// Runs the suite `cases` under cargo, and kills cargo when the helper is there. The test binary signs the record, too.
+fn kill_cargo(scene: &Scene, hiding: &str, off: &str) -> Vec<Process> {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--test", "cases", "--", "--ignored", "--exact", "stays"]);
+    command.env("CASES_HIDE", hide()).env("CASES_HOW", hiding);
+    command.env("CASES_RECORD", scene.record()).env("CASES_FIFO", scene.fifo());
+    command.env("CASES_ARMED", scene.path("armed"));
+    command.env("FOSTER_DISABLE", off);
+    let log = std::fs::File::create(scene.path("log")).unwrap();
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut cargo = command.spawn().unwrap();
+    let handle = Process::open(cargo.id().cast_signed());
+    assert!(scene.is_armed(&handle), "cargo ended first: {}", std::fs::read_to_string(scene.path("log")).unwrap());
+    let family = scene.family();
+    handle.put_down();
+    cargo.wait().unwrap();
+    family
+}
+
+/// A command that runs the cargo which runs this test.
+fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.arg("--offline").current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo and nextest have set for this test is not meant for another run of cargo.
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("CARGO_PKG") || name.starts_with("NEXTEST") || name.starts_with("CARGO_BIN") {
+            command.env_remove(&key);
+        }
+    }
+    command
+}
+
+/// The victim, built with `panic = "abort"`: a profile of its own, built once.
+static VICTIM_THAT_ABORTS: Lazy<PathBuf> = Lazy::new(|| {
+    let output = cargo()
+        .args(["build", "--quiet", "--profile", "abort", "--bin", "victim", "--message-format", "json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "cargo build --profile abort failed");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let path = text.lines().filter(|l| l.contains("\"name\":\"victim\"")).find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        Some(PathBuf::from(rest.split_once('"')?.0))
+    });
+    path.expect("cargo names the executable")
+});

@@ -1,0 +1,197 @@
+//! The oracle for "gone", which never trusts foster's own bookkeeping, and the scene in which a victim ends.
+//!
+//! Every process of the family has written its pid into a file and holds a FIFO open for writing.
+//! They are gone when the kernel says so twice: each pidfd, opened while they lived, is readable, and the FIFO is at its
+//! end. A canary, a process of the same program that is none of foster's business, has to be alive all the same.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tempfile::TempDir;
+
+/// How long the end of everything may take before a test fails. It takes milliseconds.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a family that nobody ends is watched before it counts as alive.
+const CONTROL: Duration = Duration::from_millis(300);
+
+/// A process that a test knows by a handle, not by a number.
+#[derive(Debug)]
+pub struct Process {
+    pub pid: i32,
+    handle: OwnedFd,
+}
+
+impl Process {
+    /// # Panics
+    ///
+    /// When it has been reaped already.
+    pub fn open(pid: i32) -> Process {
+        let handle = pidfd_open(Pid::from_raw(pid).expect("a pid"), PidfdFlags::empty());
+        Process { pid, handle: handle.unwrap_or_else(|e| panic!("process {pid} is gone already: {e}")) }
+    }
+
+    /// Waits for its end; true if it came in time.
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => panic!("poll: {e}"),
+            }
+        }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        !self.ends_within(Duration::ZERO)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        pidfd_send_signal(&self.handle, signal).unwrap_or_else(|e| panic!("signal to {}: {e}", self.pid));
+    }
+
+    /// Ends it for good, whatever it is doing.
+    pub fn put_down(&self) {
+        // ESRCH: it has ended.
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        assert!(self.ends_within(LIMIT), "process {} survives SIGKILL", self.pid);
+    }
+}
+
+/// A directory with the record and the FIFO of one family.
+pub struct Scene {
+    dir: TempDir,
+    fifo: OwnedFd,
+    armed: OwnedFd,
+    canary: Child,
+    canary_handle: Process,
+}
+
+impl Scene {
+    pub fn new() -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = make_fifo(&dir.path().join("fifo"));
+        let armed = make_fifo(&dir.path().join("armed"));
+        let canary_fifo = make_fifo(&dir.path().join("canary.fifo"));
+        let mut canary = Command::new(hide());
+        canary.args(["alone".as_ref(), dir.path().join("canary").as_path(), &dir.path().join("canary.fifo")]);
+        let mut canary = canary.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        assert_eq!(read_line(canary.stdout.take().unwrap()), "hidden");
+        drop(canary_fifo);
+        let canary_handle = Process::open(canary.id().cast_signed());
+        Scene { dir, fifo, armed, canary, canary_handle }
+    }
+
+    pub fn record(&self) -> PathBuf {
+        self.dir.path().join("record")
+    }
+
+    pub fn fifo(&self) -> PathBuf {
+        self.dir.path().join("fifo")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Waits until somebody has written into the FIFO `armed`; false if `by`, who should bring that about, ends first.
+    pub fn is_armed(&self, by: &Process) -> bool {
+        let mut fds = [PollFd::new(&self.armed, PollFlags::IN), PollFd::new(&by.handle, PollFlags::IN)];
+        // A first run of cargo may have to build.
+        let limit = Timespec { tv_sec: 120, tv_nsec: 0 };
+        while poll(&mut fds, Some(&limit)) == Err(rustix::io::Errno::INTR) {}
+        fds[0].revents().contains(PollFlags::IN)
+    }
+
+    /// Everyone who has signed the record. To be called while they live.
+    pub fn family(&self) -> Vec<Process> {
+        let record = fs::read_to_string(self.record()).unwrap_or_default();
+        record.lines().map(|pid| Process::open(pid.parse().unwrap())).collect()
+    }
+
+    /// # Panics
+    ///
+    /// When somebody of the family is alive after the limit, or the canary is not.
+    pub fn assert_gone(&mut self, family: &[Process], what: &str) {
+        assert!(family.len() >= 2, "{what}: only {} processes have signed the record", family.len());
+        let began = Instant::now();
+        for process in family {
+            let left = LIMIT.saturating_sub(began.elapsed());
+            if !process.ends_within(left) {
+                let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+                for process in family {
+                    process.put_down();
+                }
+                panic!("{what}: process {} has survived\n{status}", process.pid);
+            }
+        }
+        assert!(self.fifo_is_closed(), "{what}: somebody who did not sign the record holds the FIFO");
+        assert!(self.canary_handle.is_alive(), "{what}: the canary is dead");
+    }
+
+    /// The negative control: without the mechanism somebody has to be alive, or the check proves nothing.
+    pub fn assert_survived(&mut self, family: &[Process], what: &str) {
+        let began = Instant::now();
+        let all_gone = family.iter().all(|p| p.ends_within(CONTROL.saturating_sub(began.elapsed())));
+        for process in family {
+            process.put_down();
+        }
+        assert!(!all_gone, "{what}: everybody is gone although nothing was there to end them");
+    }
+
+    /// No process has the FIFO open for writing any more.
+    fn fifo_is_closed(&self) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match rustix::io::read(&self.fifo, &mut [0; 16]) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: 0 };
+                    if poll(&mut [PollFd::new(&self.fifo, PollFlags::IN)], Some(&timeout)) == Ok(0) {
+                        return false;
+                    }
+                }
+                Err(e) => panic!("read: {e}"),
+            }
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.canary.kill();
+        let _ = self.canary.wait();
+    }
+}
+
+fn make_fifo(path: &Path) -> OwnedFd {
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).unwrap()
+}
+
+/// The first line that a program prints; empty if it ends without one. Every fixture program ends in time.
+pub fn read_line(from: impl std::io::Read) -> String {
+    let mut line = String::new();
+    BufReader::new(from).read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+/// The program that hides.
+pub fn hide() -> &'static Path {
+    assert_cmd::cargo::cargo_bin!("hide")
+}
