@@ -1,22 +1,60 @@
+//! A long-lived helper with two channels: several threads feed its input, and every answer is awaited, none is slept for.
+//!
+//! `cargo run --example long_lived` talks to `cat`. Press Ctrl-C, or kill it with SIGKILL from another terminal:
+//! the helper is gone either way. Arguments, for the tests: a program to talk to, and how to end
+//! (`success`, `panic`, `exit`, `abort`, `wait`).
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::thread;
+
+use foster::Fixture;
+
+const PRODUCERS: usize = 4;
+const LINES: usize = 100;
+
 fn main() -> foster::Result {
-    let fx = foster::Fixture::command("cat").spawn()?;
-    eprintln!("{:?} {:?}", foster::level(), fx);
-    for e in foster::registry::live() { eprintln!("{e}"); }
-    let t = std::time::Instant::now();
-    for _ in 0..2000 { fx.send_line("hello")?; fx.expect_line("hello")?; }
-    eprintln!("rtt {:?}", t.elapsed() / 2000);
-    let t = std::time::Instant::now();
-    for _ in 0..200 { let f = foster::Fixture::command("true").spawn()?; f.expect_exit()?; }
-    eprintln!("spawn->status->drop {:?}", t.elapsed() / 200);
-    let t = std::time::Instant::now();
-    for _ in 0..200 { let mut c = std::process::Command::new("true").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap(); c.wait().unwrap(); }
-    eprintln!("std {:?}", t.elapsed() / 200);
-    println!("{:?}", fx.expect_line("no"));
-    fx.send_line("yes")?;
-    println!("{:?}", fx.expect_line("no"));
-    println!("{:?}", foster::Fixture::command("nonono").spawn().unwrap_err());
-    println!("{:?}", foster::Fixture::command("/etc/passwd").spawn().unwrap_err());
-    println!("{:?}", foster::Fixture::command("sh").args(["-c", "echo hi; echo oops >&2; exit 3"]).spawn()?.expect("x").unwrap_err());
-    println!("{:?}", fx.stop()?);
-    Ok(())
+    let mut args = std::env::args().skip(1);
+    let program = args.next();
+    let ending = args.next().unwrap_or_else(|| "wait".to_owned());
+    let fx = match &program {
+        Some(program) => Fixture::command(program).arg("--stay").spawn()?,
+        None => Fixture::command("sh").args(["-c", "while read -r l; do echo \"ack $l\"; echo \"got $l\" >&2; done"]).spawn()?,
+    };
+    println!("helper {}", fx.id());
+
+    // Several producers, one input: each line arrives whole.
+    let producers: Vec<_> = (0..PRODUCERS)
+        .map(|producer| {
+            let input = fx.input();
+            thread::spawn(move || -> foster::Result {
+                for n in 0..LINES {
+                    input.send_line(&format!("{producer}/{n}"))?;
+                }
+                Ok(())
+            })
+        })
+        .collect();
+
+    // The log is read by a thread of its own, while this one reads the answers.
+    let log = fx.stderr();
+    let logged = thread::spawn(move || log.lines().take(PRODUCERS * LINES).filter(Result::is_ok).count());
+    let mut answers = 0;
+    for answer in fx.output().lines().take(PRODUCERS * LINES) {
+        assert!(answer?.starts_with("ack "));
+        answers += 1;
+    }
+    for producer in producers {
+        producer.join().expect("it does not panic")?;
+    }
+    println!("{answers} answers, {} log lines", logged.join().expect("it does not panic"));
+
+    match ending.as_str() {
+        "success" => Ok(()),
+        "panic" => panic!("as asked for"),
+        "exit" => std::process::exit(3),
+        "abort" => std::process::abort(),
+        _ => loop {
+            thread::park();
+        },
+    }
 }

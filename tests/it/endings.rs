@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use once_cell::sync::Lazy;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::cargo;
 use crate::scene::{LIMIT, Process, Scene, hide, read_line};
 
 /// Hiding places, by their number in the list of traps: A1, A2, A3, A7, A8.
@@ -268,7 +269,7 @@ fn b13_kill_of_cargo_only() {
 
 /// Runs the suite `cases` under cargo, and kills cargo when the helper is there. The test binary signs the record, too.
 fn kill_cargo(scene: &Scene, hiding: &str, off: &str) -> Vec<Process> {
-    let mut command = cargo();
+    let mut command = cargo::command();
     command.args(["test", "--quiet", "--test", "cases", "--", "--ignored", "--exact", "stays"]);
     command.env("CASES_HIDE", hide()).env("CASES_HOW", hiding);
     command.env("CASES_RECORD", scene.record()).env("CASES_FIFO", scene.fifo());
@@ -285,32 +286,6 @@ fn kill_cargo(scene: &Scene, hiding: &str, off: &str) -> Vec<Process> {
     family
 }
 
-/// A command that runs the cargo which runs this test.
-fn cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.arg("--offline").current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo and nextest have set for this test is not meant for another run of cargo.
-    for (key, _) in std::env::vars_os() {
-        let name = key.to_string_lossy();
-        if name.starts_with("CARGO_PKG") || name.starts_with("NEXTEST") || name.starts_with("CARGO_BIN") {
-            command.env_remove(&key);
-        }
-    }
-    command
-}
-
 /// The victim, built with `panic = "abort"`: a profile of its own, built once.
-static VICTIM_THAT_ABORTS: Lazy<PathBuf> = Lazy::new(|| {
-    let output = cargo()
-        .args(["build", "--quiet", "--profile", "abort", "--bin", "victim", "--message-format", "json"])
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "cargo build --profile abort failed");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let path = text.lines().filter(|l| l.contains("\"name\":\"victim\"")).find_map(|line| {
-        let (_, rest) = line.split_once("\"executable\":\"")?;
-        Some(PathBuf::from(rest.split_once('"')?.0))
-    });
-    path.expect("cargo names the executable")
-});
+static VICTIM_THAT_ABORTS: Lazy<PathBuf> =
+    Lazy::new(|| cargo::build("victim", &["--profile", "abort", "--bin", "victim"]));

@@ -1,5 +1,11 @@
 //! All integration tests, in one binary: one file per way a run can end and per way a helper can resist.
 
+mod cargo;
 mod dialogue;
 mod endings;
+mod hooks;
+mod long_lived;
+mod registry;
 mod scene;
+mod spawn;
+mod stop;

@@ -178,7 +178,7 @@ impl Drop for Scene {
     }
 }
 
-fn make_fifo(path: &Path) -> OwnedFd {
+pub fn make_fifo(path: &Path) -> OwnedFd {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).unwrap()
@@ -189,6 +189,14 @@ pub fn read_line(from: impl std::io::Read) -> String {
     let mut line = String::new();
     BufReader::new(from).read_line(&mut line).unwrap();
     line.trim_end().to_owned()
+}
+
+/// Waits until there is something to read.
+pub fn is_readable(fd: &OwnedFd, limit: Duration) -> bool {
+    let timeout = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() };
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    while poll(&mut fds, Some(&timeout)) == Err(rustix::io::Errno::INTR) {}
+    fds[0].revents().contains(PollFlags::IN)
 }
 
 /// The program that hides.
