@@ -75,11 +75,12 @@ pub(crate) fn spawn(
     level::check_required(reached).map_err(Failure::Level)?;
     start::note_ladder(request.ladder.total());
     let Ok(guardian) = guardian else {
-        let (pid, socket) = direct::spawn(&order, stdio).map_err(|e| Failure::Step(guess_stage(request), e))?;
+        let failed = |e| wiring_or(e, |e| Failure::Step(guess_stage(request), e));
+        let (pid, socket) = direct::spawn(&order, stdio).map_err(failed)?;
         let link = Link::new(socket);
         return Ok(assemble(pid, None, process::pidfd(pid).ok(), link));
     };
-    let cwd = fds::open_dir(".".as_ref()).map_err(|e| Failure::Step(Stage::Chdir, e))?;
+    let cwd = fds::open_dir(".".as_ref()).map_err(|e| wiring_or(e, |e| Failure::Step(Stage::Chdir, e)))?;
     let (socket, keeper) = guardian.keeper(deadline).map_err(guardian_failure)?;
     let mut link = Link::new(socket);
     let [stdin, stdout, stderr] = &stdio;
@@ -102,13 +103,19 @@ fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -
     (handle, Reports { link, pid, keeper })
 }
 
-/// Out of descriptors is the test's affair; everything else is ours.
-fn guardian_failure(e: io::Error) -> Failure {
+/// Out of descriptors or memory is one thing, wherever it shows; what else it can be depends on the place.
+fn wiring_or(e: io::Error, otherwise: impl FnOnce(io::Error) -> Failure) -> Failure {
     match e.raw_os_error() {
         Some(code) if crate::sys::is_exhaustion(code) => Failure::Wiring(e),
+        _ => otherwise(e),
+    }
+}
+
+fn guardian_failure(e: io::Error) -> Failure {
+    wiring_or(e, |e| match e.raw_os_error() {
         Some(crate::sys::E2BIG) => Failure::Step(Stage::Exec, e),
         _ => Failure::Guardian(e),
-    }
+    })
 }
 
 /// std's `Command` does not say which step failed.

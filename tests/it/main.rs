@@ -3,8 +3,10 @@
 mod cargo;
 mod dialogue;
 mod endings;
+mod guardian;
 mod hooks;
 mod long_lived;
+mod real_programs;
 mod registry;
 mod scene;
 mod spawn;
