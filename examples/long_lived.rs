@@ -18,7 +18,9 @@ fn main() -> foster::Result {
     let ending = args.next().unwrap_or_else(|| "wait".to_owned());
     let fx = match &program {
         Some(program) => Fixture::command(program).arg("--stay").spawn()?,
-        None => Fixture::command("sh").args(["-c", "while read -r l; do echo \"ack $l\"; echo \"got $l\" >&2; done"]).spawn()?,
+        None => Fixture::command("sh")
+            .args(["-c", "while read -r l; do echo \"ack $l\"; echo \"got $l\" >&2; done"])
+            .spawn()?,
     };
     println!("helper {}", fx.id());
 

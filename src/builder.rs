@@ -24,6 +24,7 @@ use crate::stop::Stop;
 use crate::sys::clone::Stage;
 use crate::sys::fds;
 use crate::sys::reexec::MARKER;
+use crate::transcript::Visible;
 
 /// How long an expectation waits unless the builder says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -296,7 +297,7 @@ fn command_line(request: &Request) -> String {
         if !word.is_empty() && word.chars().all(plain) {
             word.into_owned()
         } else {
-            format!("'{}'", word.escape_debug().to_string().replace('\'', "'\\''"))
+            format!("'{}'", Visible(word.replace('\'', "'\\''").as_bytes()))
         }
     };
     std::iter::once(&request.program).chain(&request.args).map(quote).collect::<Vec<_>>().join(" ")

@@ -9,7 +9,6 @@ use std::process::{ExitStatus, Output as ProcessOutput};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assert_cmd::assert::Assert;
 use once_cell::sync::OnceCell;
 use tempfile::TempDir;
 
@@ -19,15 +18,17 @@ use crate::dialogue::conversation::{Channel, Conversation, State};
 use crate::dialogue::expect::deadline;
 use crate::dialogue::matcher::{IntoMatcher, Match};
 use crate::error::{Error, ErrorKind, Result};
+use crate::finished::Finished;
 use crate::guardian::handle::Handle;
 use crate::guardian::keeper::KILL_LIMIT;
 use crate::guardian::protocol::Ladder;
 use crate::report::{self, Attempt, seconds, status};
 use crate::settings::{self, scaled};
 use crate::signal::Signal;
-use crate::stop::{Escapee, Stop, Stopped};
+use crate::stop::{Stop, Stopped};
 use crate::sys::process;
 use crate::transcript::Transcript;
+use crate::within::Within;
 
 /// How much longer than a keeper may take to end its tree the test waits for its word.
 const STOP_SLACK: Duration = Duration::from_secs(3);
@@ -58,7 +59,7 @@ const STOP_SLACK: Duration = Duration::from_secs(3);
 /// `mem::forget`, a static, `abort`, SIGKILL.
 /// Files that the helper writes outside of its own [directory](Fixture::dir) stay.
 pub struct Fixture {
-    conversation: Arc<Conversation>,
+    pub(crate) conversation: Arc<Conversation>,
     handle: Handle,
     policy: Stop,
     limit: Duration,
@@ -95,7 +96,7 @@ impl Fixture {
 
     /// The helper's pid. After it has ended, the number may come to mean another process.
     pub fn id(&self) -> u32 {
-        self.handle.pid().cast_unsigned()
+        self.handle.pid() as u32
     }
 
     /// What reports call it.
@@ -272,7 +273,7 @@ impl Fixture {
     #[track_caller]
     pub fn terminate(&self) -> Result {
         let at = Location::caller();
-        self.handle.terminate().map_err(|e| self.refused("terminate", "the helper".to_owned(), at, e))
+        self.handle.terminate().map_err(|e| self.refused("terminate", String::new(), at, e))
     }
 
     /// Kills the helper and everything below it, and waits until the kernel confirms that nothing is left.
@@ -390,7 +391,7 @@ impl Fixture {
         let over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
         self.conversation.close_stdin();
         let state = self.conversation.lock();
-        let object = "the helper".to_owned();
+        let object = String::new();
         if over.is_none() {
             let why = format!("its keeper did not confirm the end within {}", seconds(limit));
             return Err(self.fail(&state, ErrorKind::Timeout, verb, object, at, &why));
@@ -408,7 +409,7 @@ impl Fixture {
     }
 
     /// What a wait for the exit means.
-    fn exit_of(
+    pub(crate) fn exit_of(
         &self,
         ended: Option<Result<ExitStatus, String>>,
         limit: Duration,
@@ -472,114 +473,6 @@ impl Drop for Fixture {
     }
 }
 
-/// The verbs of a [`Fixture`] with another time limit; see [`Fixture::within`].
-#[derive(Debug, Clone, Copy)]
-#[must_use]
-pub struct Within<'a> {
-    fixture: &'a Fixture,
-    limit: Duration,
-}
-
-impl Within<'_> {
-    /// See [`Fixture::input`].
-    #[must_use]
-    pub fn input(&self) -> Input {
-        Input { conversation: Arc::clone(&self.fixture.conversation), limit: self.limit }
-    }
-
-    /// See [`Fixture::stdout`].
-    #[must_use]
-    pub fn stdout(&self) -> Output {
-        self.stream(Channel::Stdout)
-    }
-
-    /// See [`Fixture::stderr`].
-    #[must_use]
-    pub fn stderr(&self) -> Output {
-        self.stream(Channel::Stderr)
-    }
-
-    fn stream(&self, channel: Channel) -> Output {
-        Output { conversation: Arc::clone(&self.fixture.conversation), channel, limit: self.limit }
-    }
-
-    /// See [`Fixture::send`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Input::send`].
-    #[track_caller]
-    pub fn send(&self, bytes: impl AsRef<[u8]>) -> Result {
-        self.input().send_from(bytes.as_ref(), Location::caller())
-    }
-
-    /// See [`Fixture::send_line`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Input::send`].
-    #[track_caller]
-    pub fn send_line(&self, line: &str) -> Result {
-        self.input().send_line(line)
-    }
-
-    /// See [`Fixture::expect`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Output::expect`].
-    #[track_caller]
-    pub fn expect<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
-        self.stdout().expect(matcher)
-    }
-
-    /// See [`Fixture::expect_line`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Output::expect_line`].
-    #[track_caller]
-    pub fn expect_line<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
-        self.stdout().expect_line(matcher)
-    }
-
-    /// See [`Fixture::expect_eof`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Output::expect_eof`].
-    #[track_caller]
-    pub fn expect_eof(&self) -> Result<String> {
-        self.stdout().expect_eof()
-    }
-
-    /// See [`Fixture::expect_exit`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Fixture::expect_exit`].
-    #[track_caller]
-    pub fn expect_exit(&self) -> Result<ExitStatus> {
-        let at = Location::caller();
-        let ended = self.fixture.conversation.wait(deadline(self.limit), |state| {
-            let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(Err))
-        });
-        self.fixture.exit_of(ended, self.limit, "expect", at)
-    }
-
-    /// See [`Fixture::wait`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Fixture::expect_exit`].
-    #[track_caller]
-    pub fn wait(&self) -> Result<ExitStatus> {
-        self.fixture.conversation.close_stdin();
-        self.expect_exit()
-    }
-}
-
 /// Stops many fixtures at the price of one grace: all are asked at once, then all are waited for.
 ///
 /// # Errors
@@ -603,59 +496,7 @@ pub fn stop_all<F: Borrow<Fixture>>(fixtures: impl IntoIterator<Item = F>) -> Re
     for fixture in &fixtures {
         fixture.borrow().begin_stop();
     }
-    let results: Vec<Result<Stopped>> = fixtures
-        .iter()
-        .map(|f| f.borrow().await_end("stop", f.borrow().policy.ladder().total(), at))
-        .collect();
+    let results: Vec<Result<Stopped>> =
+        fixtures.iter().map(|f| f.borrow().await_end("stop", f.borrow().policy.ladder().total(), at)).collect();
     results.into_iter().collect()
-}
-
-/// A helper that has ended, with its status and its output; see [`Fixture::finish`].
-#[derive(Debug, Clone)]
-pub struct Finished {
-    output: ProcessOutput,
-    escapees: Vec<Escapee>,
-    dropped: u64,
-    command: String,
-}
-
-impl Finished {
-    /// For `assert_cmd`'s checks: `.assert().success().stdout("…")`.
-    ///
-    /// The output is what no expectation has consumed.
-    #[must_use]
-    pub fn assert(self) -> Assert {
-        let assert = Assert::new(self.output).append_context("command", self.command);
-        match self.dropped {
-            0 => assert,
-            n => assert.append_context(
-                "output",
-                format!("{n} bytes were dropped before anybody asked; keep more with `.buffer(…)`"),
-            ),
-        }
-    }
-
-    /// How it ended.
-    #[must_use]
-    pub fn status(&self) -> ExitStatus {
-        self.output.status
-    }
-
-    /// What it printed and no expectation has consumed.
-    #[must_use]
-    pub fn stdout(&self) -> &[u8] {
-        &self.output.stdout
-    }
-
-    /// What it printed on standard error and no expectation has consumed.
-    #[must_use]
-    pub fn stderr(&self) -> &[u8] {
-        &self.output.stderr
-    }
-
-    /// Processes that it had left behind; see [`Stopped::escapees`].
-    #[must_use]
-    pub fn escapees(&self) -> &[Escapee] {
-        &self.escapees
-    }
 }

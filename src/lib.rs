@@ -6,6 +6,7 @@ pub mod registry;
 mod builder;
 mod dialogue;
 mod error;
+mod finished;
 mod fixture;
 mod guardian;
 mod hooks;
@@ -16,16 +17,19 @@ mod signal;
 mod stop;
 mod sys;
 mod transcript;
+mod within;
 
 pub use builder::FixtureBuilder;
 pub use dialogue::channel::{Input, Lines, Output};
 pub use dialogue::matcher::{IntoMatcher, Match, Matcher, ViaClosure, ViaPredicate, ViaText};
 pub use error::{Error, ErrorKind, Result};
-pub use fixture::{Finished, Fixture, Within, stop_all};
+pub use finished::Finished;
+pub use fixture::{Fixture, stop_all};
 pub use level::{Level, level};
 pub use signal::Signal;
 pub use stop::{Escapee, Stop, Stopped};
 pub use transcript::Transcript;
+pub use within::Within;
 
 #[cfg(feature = "leakcheck")]
 pub mod leakcheck;

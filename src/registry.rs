@@ -123,7 +123,7 @@ pub fn live() -> Vec<Entry> {
 /// Enters a helper.
 pub(crate) fn record_helper(pid: i32, label: &str, command: &str, location: &'static Location<'static>) {
     let entry = Entry {
-        pid: pid.cast_unsigned(),
+        pid: pid as u32,
         role: Role::Helper,
         label: label.to_owned(),
         command: command.to_owned(),
@@ -137,7 +137,7 @@ pub(crate) fn record_helper(pid: i32, label: &str, command: &str, location: &'st
 /// Enters one of foster's own processes.
 pub(crate) fn record_own(pid: i32, role: Role) {
     let entry = Entry {
-        pid: pid.cast_unsigned(),
+        pid: pid as u32,
         role,
         label: role.to_string(),
         command: format!("foster-{role}"),

@@ -30,7 +30,7 @@ pub(crate) struct Subject {
 pub(crate) struct Attempt<'a> {
     /// `expect`, `send`, …
     pub(crate) verb: &'a str,
-    /// As it stands in the first line, between backticks.
+    /// As it stands in the first line, between backticks; empty when the verb says it all.
     pub(crate) object: String,
     pub(crate) at: &'static Location<'static>,
 }
@@ -45,7 +45,12 @@ pub(crate) fn failure(
     details: &[(&str, String)],
     help: Option<&str>,
 ) -> Error {
-    let message = format!("failed to {} `{}` from `{}`: {why}", attempt.verb, attempt.object, subject.label);
+    let preposition = if attempt.verb.starts_with("expect") { "from" } else { "to" };
+    let Attempt { verb, object, .. } = attempt;
+    let message = match object.as_str() {
+        "" => format!("failed to {verb} `{}`: {why}", subject.label),
+        object => format!("failed to {verb} `{object}` {preposition} `{}`: {why}", subject.label),
+    };
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<11}{value}");

@@ -18,7 +18,8 @@ pub(crate) fn disabled(mechanism: &str) -> bool {
 
 /// What the user insists on, if anything.
 pub(crate) fn required_level() -> Option<&'static str> {
-    static REQUIRED: Lazy<Option<String>> = Lazy::new(|| std::env::var("FOSTER_REQUIRE").ok().filter(|v| !v.is_empty()));
+    static REQUIRED: Lazy<Option<String>> =
+        Lazy::new(|| std::env::var("FOSTER_REQUIRE").ok().filter(|v| !v.is_empty()));
     REQUIRED.as_deref()
 }
 

@@ -101,7 +101,7 @@ pub struct Escapee {
 
 impl Escapee {
     pub(crate) fn new(pid: i32, command: String) -> Escapee {
-        Escapee { pid: pid.cast_unsigned(), command }
+        Escapee { pid: pid as u32, command }
     }
 
     /// Its pid at the time.
@@ -131,7 +131,7 @@ pub(crate) struct Survivor {
 
 impl Survivor {
     pub(crate) fn new(pid: i32, command: String, reason: String) -> Survivor {
-        Survivor { pid: pid.cast_unsigned(), command, reason }
+        Survivor { pid: pid as u32, command, reason }
     }
 }
 

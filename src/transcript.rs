@@ -182,12 +182,11 @@ fn append(
         // A line that comes in pieces is one line; a flood of lines is one entry, up to a size that can be let go.
         let unfinished = last.bytes.last() != Some(&b'\n');
         let together = at.saturating_sub(last.last) < TOGETHER && last.bytes.len() < 4096;
-        if last.direction == direction && direction != Direction::In && (unfinished || together) {
-            if last.bytes.len() + bytes.len() <= HEAD {
-                last.bytes.extend_from_slice(bytes);
-                last.last = at;
-                return;
-            }
+        let fits = last.bytes.len() + bytes.len() <= HEAD;
+        if last.direction == direction && direction != Direction::In && (unfinished || together) && fits {
+            last.bytes.extend_from_slice(bytes);
+            last.last = at;
+            return;
         }
     }
     to.push(Entry { at, last: at, direction, bytes: bytes.to_vec(), from });
@@ -215,7 +214,7 @@ fn print(f: &mut fmt::Formatter<'_>, entry: &Entry) -> fmt::Result {
             Some(text) => (text, true),
             None => (line, false),
         };
-        write!(f, "{:>8.3}s {} | {}", entry.at.as_secs_f64(), entry.direction.sign(), Visible(text))?;
+        write!(f, "{:>8.3}s {} | {}", entry.at.as_secs_f64(), entry.direction.sign(), Shortened(text))?;
         if !ended {
             f.write_str(" (no newline)")?;
         }
@@ -225,6 +224,21 @@ fn print(f: &mut fmt::Formatter<'_>, entry: &Entry) -> fmt::Result {
         f.write_char('\n')?;
     }
     Ok(())
+}
+
+/// A line as a person can read it: of a very long one, both ends.
+struct Shortened<'a>(&'a [u8]);
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const END: usize = 200;
+        if self.0.len() <= 3 * END {
+            return Visible(self.0).fmt(f);
+        }
+        let (head, rest) = self.0.split_at(END);
+        let (middle, tail) = rest.split_at(rest.len() - END);
+        write!(f, "{} ...({} bytes)... {}", Visible(head), middle.len(), Visible(tail))
+    }
 }
 
 /// Bytes as a person can read them: text stays text, everything that a terminal would act on is escaped.
@@ -285,6 +299,14 @@ mod tests {
     fn nothing_in_it_can_move_a_cursor_or_hide_a_byte() {
         let shown = Visible(b"a\x1b[2J\xff\0\r\tz\xc3\xa4").to_string();
         assert_eq!(shown, "a\\u{1b}[2J\\xff\\u{0}\\r\\tz\u{e4}");
+    }
+
+    #[test]
+    fn a_very_long_line_is_shown_by_its_ends() {
+        let mut t = Transcript::new(Instant::now());
+        t.record(Direction::Out, &vec![b'x'; 10_000], None);
+        let text = t.to_string();
+        assert!(text.len() < 600 && text.contains("...(9600 bytes)..."), "{text}");
     }
 
     #[test]

@@ -159,9 +159,13 @@ pub(crate) enum SendError {
     /// The input was closed on our side.
     Closed,
     /// The helper has closed it, or has ended.
-    Broken { sent: usize },
+    Broken {
+        sent: usize,
+    },
     /// The helper did not read in time.
-    TimedOut { sent: usize },
+    TimedOut {
+        sent: usize,
+    },
     Io(io::Error),
 }
 
@@ -402,12 +406,7 @@ impl Conversation {
         }
     }
 
-    fn write_all(
-        self: &Arc<Self>,
-        fd: &OwnedFd,
-        bytes: &[u8],
-        deadline: Option<Instant>,
-    ) -> Result<(), SendError> {
+    fn write_all(self: &Arc<Self>, fd: &OwnedFd, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         let mut sent = 0;
         while sent < bytes.len() {
             match crate::sys::fds::write_some(fd, &bytes[sent..]) {

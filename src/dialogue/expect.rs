@@ -111,10 +111,8 @@ impl Wait<'_> {
         });
         found.ok_or_else(|| {
             let state = self.conversation.lock();
-            let help = match &state.life.exited {
-                Some(_) => Some("the helper has ended, but something that it started holds the stream open"),
-                None => None,
-            };
+            let held = "the helper has ended, but something that it started holds the stream open";
+            let help = state.life.exited.as_ref().map(|_| held);
             let object = format!("end of {}", channel.name());
             self.fail(&state, ErrorKind::Timeout, "expect", object, &self.timed_out(), &[], help)
         })
@@ -169,16 +167,15 @@ impl Wait<'_> {
             Some(End::Mismatch(got, mid_line)) => {
                 details.push(("got", got));
                 if mid_line {
-                    help = Some("the expectation before this one ended inside this line; this is the rest of it".into());
+                    help =
+                        Some("the expectation before this one ended inside this line; this is the rest of it".into());
                 }
                 (ErrorKind::Mismatch, "the next line is another one".to_owned())
             }
             Some(End::Exited | End::Eof) if exited.is_some() => {
                 (ErrorKind::Exited, format!("the helper {}", exited.unwrap_or_default()))
             }
-            Some(_) if state.life.lost.is_some() => {
-                (ErrorKind::Guardian, state.life.lost.clone().unwrap_or_default())
-            }
+            Some(_) if state.life.lost.is_some() => (ErrorKind::Guardian, state.life.lost.clone().unwrap_or_default()),
             Some(_) => (ErrorKind::Eof, format!("the helper has closed its {}", self.channel.name())),
         };
         self.fail(&state, kind, verb, matcher.to_string(), &why, &details, help.as_deref())
@@ -240,11 +237,7 @@ fn is_last(state: &State, channel: Channel) -> bool {
     state.stream_ref(channel).is_eof() || state.life.exited.is_some()
 }
 
-fn find_literal(
-    stream: &mut Stream,
-    finder: &memchr::memmem::Finder<'_>,
-    searched: &mut u64,
-) -> Option<Match> {
+fn find_literal(stream: &mut Stream, finder: &memchr::memmem::Finder<'_>, searched: &mut u64) -> Option<Match> {
     let needle = finder.needle();
     let offset = stream.window.offset();
     let unread = stream.window.unread();
@@ -323,12 +316,7 @@ fn consume_line(stream: &mut Stream, length: usize) {
 }
 
 /// The first line that passes the test. `searched` is the beginning of the first line that was not tested yet.
-fn find_line(
-    stream: &mut Stream,
-    test: &mut dyn FnMut(&str) -> bool,
-    searched: &mut u64,
-    last: bool,
-) -> Option<Match> {
+fn find_line(stream: &mut Stream, test: &mut dyn FnMut(&str) -> bool, searched: &mut u64, last: bool) -> Option<Match> {
     skip_ending(stream, last);
     let offset = stream.window.offset();
     let unread = stream.window.unread();

@@ -14,7 +14,7 @@ pub struct Matcher<'m> {
 
 pub(crate) enum Kind<'m> {
     /// These bytes, literally.
-    Literal(Finder<'static>),
+    Literal(Box<Finder<'static>>),
     /// A line of which this is true.
     Line { test: Box<dyn FnMut(&str) -> bool + 'm>, description: String },
 }
@@ -89,7 +89,7 @@ impl IntoMatcher<ViaText> for &str {
     where
         Self: 'm,
     {
-        Matcher { kind: Kind::Literal(Finder::new(self.as_bytes()).into_owned()) }
+        Matcher { kind: Kind::Literal(Box::new(Finder::new(self.as_bytes()).into_owned())) }
     }
 }
 
@@ -107,7 +107,7 @@ impl IntoMatcher<ViaText> for String {
     where
         Self: 'm,
     {
-        Matcher { kind: Kind::Literal(Finder::new(self.as_bytes()).into_owned()) }
+        Matcher { kind: Kind::Literal(Box::new(Finder::new(self.as_bytes()).into_owned())) }
     }
 }
 

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::protocol::{Frame, Ladder, Link, Next, Order};
+use super::link::{Link, Next};
+use super::protocol::{Frame, Ladder, Order};
 use crate::sys::fds::{Until, poll};
 use crate::sys::{AsFd, OwnedFd, process, signals, socket};
 
@@ -91,7 +92,7 @@ pub(super) fn spawn(order: &Order, stdio: [OwnedFd; 3]) -> io::Result<(i32, Owne
         command.process_group(0);
         match command.spawn() {
             Ok(mut child) => {
-                let pid = child.id().cast_signed();
+                let pid = child.id() as i32;
                 let ladder = order.ladder;
                 let started = process::watch_child(pid).and_then(|ended| {
                     let group = Arc::new(Group { leader: Mutex::new(Some(pid)), ended, ladder });

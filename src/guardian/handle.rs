@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::protocol::{Frame, Ladder, Link, Next, Order, send};
+use super::link::{Link, Next, send};
+use super::protocol::{Frame, Ladder, Order};
 use super::{direct, start};
 use crate::dialogue::life::{Heard, News};
 use crate::level::{self, Level};
@@ -64,11 +65,7 @@ pub(crate) struct Reports {
 }
 
 /// Starts a helper with these as its standard streams.
-pub(crate) fn spawn(
-    request: &Request,
-    stdio: [OwnedFd; 3],
-    deadline: Instant,
-) -> Result<(Handle, Reports), Failure> {
+pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -> Result<(Handle, Reports), Failure> {
     let order = order(request)?;
     let guardian = start::guardian();
     let reached = if guardian.is_ok() { Level::L2 } else { Level::L1 };
@@ -216,7 +213,9 @@ impl News for Reports {
             // The keeper's last word, or none any more.
             _ => {
                 registry::forget(self.pid);
-                self.keeper.map(registry::forget);
+                if let Some(keeper) = self.keeper {
+                    registry::forget(keeper);
+                }
             }
         }
         match next {

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::protocol::{Found, Frame, Ladder, Link, Next, Order};
+use super::link::{Link, Next};
+use super::protocol::{Found, Frame, Ladder, Order};
 use crate::sys::clone::{self, Program, Stage};
 use crate::sys::exit::exit_now;
 use crate::sys::fds::{Until, is_ready, poll};

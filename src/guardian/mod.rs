@@ -6,13 +6,15 @@
 //! | `start` | test process | starts the guardian at the first spawn, asks it for keepers, says goodbye |
 //! | `handle` | test process | one helper: asks its keeper for things, hears what became of it |
 //! | `direct` | test process | the same without a guardian (level L1) |
-//! | `protocol` | both | the frames on the control sockets |
+//! | `protocol`, `codec`, `link` | both | the frames, their bytes, and the sockets that carry them |
 //! | `root` | guardian | makes keepers, watches the test process and its runner, cleans up behind everybody |
 //! | `keeper` | keeper | an init for one fixture: spawns, reaps, takes down, confirms |
 
+mod codec;
 pub(crate) mod direct;
 pub(crate) mod handle;
 pub(crate) mod keeper;
+mod link;
 pub(crate) mod protocol;
 pub(crate) mod root;
 pub(crate) mod start;

@@ -5,28 +5,22 @@
 //! Decoding trusts nobody: a frame that is too long, cut short or has bytes left over is an error, and no length that it
 //! claims is allocated before the bytes are there.
 
-use std::collections::VecDeque;
-use std::ffi::{CString, OsString};
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
+use std::ffi::CString;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
+use super::codec::{Reader, Writer};
 use crate::sys::clone::Stage;
-use crate::sys::fds::{Until, poll};
 use crate::sys::inherit::{Inherited, LIMITS};
 use crate::sys::tree::Survivor;
-use crate::sys::{AsFd, BorrowedFd, OwnedFd, socket};
 
 /// Changes with every change of a frame.
 pub(crate) const VERSION: u32 = 1;
 
 /// No frame is longer. Linux accepts at most 6 MiB of arguments and environment (execve(2)).
-const LIMIT: usize = 16 << 20;
+pub(super) const LIMIT: usize = 16 << 20;
 
 /// How a fixture's tree is asked to leave: each step ends early when nothing is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +95,7 @@ pub(crate) enum Frame {
 
 impl Frame {
     /// How many descriptors travel with this frame, at the least.
-    fn descriptors(&self) -> usize {
+    pub(super) fn descriptors(&self) -> usize {
         match self {
             Frame::Hello { .. } | Frame::Keeper { .. } => 1,
             Frame::Spawn(_) => 4,
@@ -204,241 +198,6 @@ impl Frame {
     }
 }
 
-/// One end of a control socket: whole frames out, whole frames in.
-#[derive(Debug)]
-pub(crate) struct Link {
-    socket: Arc<OwnedFd>,
-    inbox: Vec<u8>,
-    fds: VecDeque<OwnedFd>,
-}
-
-/// What [`Link::next`] has found.
-#[derive(Debug)]
-pub(crate) enum Next {
-    Frame(Frame),
-    /// Nothing whole has arrived yet.
-    NotYet,
-    /// The other side is gone.
-    Closed,
-}
-
-impl Link {
-    pub(crate) fn new(socket: OwnedFd) -> Link {
-        Link { socket: Arc::new(socket), inbox: Vec::new(), fds: VecDeque::new() }
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
-    /// The socket itself, to send through while somebody else waits for frames here.
-    pub(crate) fn socket(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.socket)
-    }
-
-    /// The next descriptor that has arrived.
-    pub(crate) fn take_fd(&mut self) -> Option<OwnedFd> {
-        self.fds.pop_front()
-    }
-
-    /// Takes one frame out of what has arrived, without waiting.
-    pub(crate) fn next(&mut self) -> io::Result<Next> {
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            if let Some(frame) = self.whole_frame()? {
-                return Ok(Next::Frame(frame));
-            }
-            match socket::recv_some(&self.socket, &mut chunk, &mut self.fds)? {
-                None => return Ok(Next::NotYet),
-                Some(0) => return Ok(Next::Closed),
-                Some(n) => self.inbox.extend_from_slice(&chunk[..n]),
-            }
-        }
-    }
-
-    fn whole_frame(&mut self) -> io::Result<Option<Frame>> {
-        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed frame on the control socket");
-        let Some((length, rest)) = self.inbox.split_first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > LIMIT {
-            return Err(malformed());
-        }
-        let Some(body) = rest.get(..length) else { return Ok(None) };
-        let frame = Frame::decode(body).ok_or_else(malformed)?;
-        if self.fds.len() < frame.descriptors() {
-            return Err(malformed());
-        }
-        self.inbox.drain(..4 + length);
-        Ok(Some(frame))
-    }
-
-    /// Waits for one frame; `TimedOut` when the deadline has passed, `UnexpectedEof` when the other side is gone.
-    pub(crate) fn wait_next(&mut self, deadline: Instant) -> io::Result<Frame> {
-        loop {
-            match self.next()? {
-                Next::Frame(frame) => return Ok(frame),
-                Next::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Next::NotYet if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
-                Next::NotYet => {
-                    poll([Some((self.as_fd(), Until::Readable))], Some(deadline))?;
-                }
-            }
-        }
-    }
-
-    pub(crate) fn send(&self, frame: &Frame, fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<()> {
-        send(&self.socket, frame, fds, deadline)
-    }
-}
-
-/// Sends one frame whole; the descriptors travel with its first byte.
-///
-/// # Errors
-///
-/// `BrokenPipe` when the other side is gone, `TimedOut` when it does not read, `InvalidInput` when the frame is too long.
-/// After an error in the middle of a frame the socket is of no use any more.
-pub(crate) fn send(socket: &OwnedFd, frame: &Frame, fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<()> {
-    let bytes = frame.encode();
-    if bytes.len() - 4 > LIMIT {
-        return Err(io::Error::from_raw_os_error(crate::sys::E2BIG));
-    }
-    let mut sent = 0;
-    while sent < bytes.len() {
-        let with = if sent == 0 { fds } else { &[] };
-        match socket::send_some(socket, &bytes[sent..], with)? {
-            Some(n) => sent += n,
-            None if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
-            None => {
-                poll([Some((socket.as_fd(), Until::Writable))], Some(deadline))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn u8(&mut self, v: u8) -> &mut Self {
-        self.0.push(v);
-        self
-    }
-    fn u32(&mut self, v: u32) -> &mut Self {
-        self.0.extend_from_slice(&v.to_le_bytes());
-        self
-    }
-    fn i32(&mut self, v: i32) -> &mut Self {
-        self.u32(v.cast_unsigned())
-    }
-    fn u64(&mut self, v: u64) -> &mut Self {
-        self.0.extend_from_slice(&v.to_le_bytes());
-        self
-    }
-    fn bytes(&mut self, v: &[u8]) -> &mut Self {
-        self.u32(u32::try_from(v.len()).unwrap_or(u32::MAX)).0.extend_from_slice(v);
-        self
-    }
-    fn path(&mut self, v: &Path) -> &mut Self {
-        self.bytes(v.as_os_str().as_bytes())
-    }
-    fn duration(&mut self, v: Duration) -> &mut Self {
-        self.u64(u64::try_from(v.as_micros()).unwrap_or(u64::MAX))
-    }
-    fn option<T>(&mut self, v: Option<T>, write: fn(&mut Self, T) -> &mut Self) -> &mut Self {
-        match v {
-            None => self.u8(0),
-            Some(v) => write(self.u8(1), v),
-        }
-    }
-    fn ladder(&mut self, v: Ladder) -> &mut Self {
-        self.option(v.eof, Self::duration).option(v.term, Self::duration)
-    }
-    fn strings(&mut self, v: &[CString]) -> &mut Self {
-        self.list(v, |w, s| {
-            w.bytes(s.to_bytes());
-        })
-    }
-    fn found(&mut self, v: &[Found]) -> &mut Self {
-        self.list(v, |w, f| {
-            w.i32(f.pid).bytes(f.command.as_bytes());
-        })
-    }
-    fn survivors(&mut self, v: &[Survivor]) -> &mut Self {
-        self.list(v, |w, s| {
-            w.i32(s.pid).u64(s.start).bytes(s.command.as_bytes()).bytes(s.reason.as_bytes());
-        })
-    }
-    fn list<T>(&mut self, v: &[T], each: impl Fn(&mut Self, &T)) -> &mut Self {
-        self.u32(u32::try_from(v.len()).unwrap_or(u32::MAX));
-        for item in v {
-            each(self, item);
-        }
-        self
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
-        Some(head)
-    }
-    fn u8(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-    fn i32(&mut self) -> Option<i32> {
-        Some(self.u32()?.cast_signed())
-    }
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let n = self.u32()? as usize;
-        self.take(n)
-    }
-    fn text(&mut self) -> Option<String> {
-        Some(String::from_utf8_lossy(self.bytes()?).into_owned())
-    }
-    fn path(&mut self) -> Option<PathBuf> {
-        Some(PathBuf::from(OsString::from_vec(self.bytes()?.to_vec())))
-    }
-    fn duration(&mut self) -> Option<Duration> {
-        Some(Duration::from_micros(self.u64()?))
-    }
-    fn option<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.u8()? {
-            0 => Some(None),
-            1 => Some(Some(read(self)?)),
-            _ => None,
-        }
-    }
-    fn ladder(&mut self) -> Option<Ladder> {
-        Some(Ladder { eof: self.option(Self::duration)?, term: self.option(Self::duration)? })
-    }
-    fn strings(&mut self) -> Option<Vec<CString>> {
-        self.list(|r| CString::new(r.bytes()?).ok())
-    }
-    fn found(&mut self) -> Option<Vec<Found>> {
-        self.list(|r| Some(Found { pid: r.i32()?, command: r.text()? }))
-    }
-    fn survivors(&mut self) -> Option<Vec<Survivor>> {
-        self.list(|r| Some(Survivor { pid: r.i32()?, start: r.u64()?, command: r.text()?, reason: r.text()? }))
-    }
-    fn list<T>(&mut self, each: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        // The count is a claim; the vector grows only as items really come.
-        let mut items = Vec::new();
-        for _ in 0..self.u32()? {
-            items.push(each(self)?);
-        }
-        Some(items)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -501,19 +260,5 @@ mod tests {
         let mut frame = vec![6];
         frame.extend_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(Frame::decode(&frame), None);
-    }
-
-    #[test]
-    fn a_link_refuses_a_length_beyond_the_limit_before_it_reads_the_body() {
-        let (a, b) = socket::pair().unwrap();
-        socket::send_some(&a, &u32::MAX.to_le_bytes(), &[]).unwrap();
-        assert_eq!(Link::new(b).next().unwrap_err().kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[test]
-    fn a_frame_without_its_descriptors_is_refused() {
-        let (a, b) = socket::pair().unwrap();
-        send(&a, &Frame::Keeper { pid: 1 }, &[], Instant::now()).unwrap();
-        assert_eq!(Link::new(b).next().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

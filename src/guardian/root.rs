@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::keeper::{self, Birthright, EXIT_WITH_SURVIVORS, KILL_LIMIT};
-use super::protocol::{Frame, Link, Next, VERSION};
+use super::link::{Link, Next};
+use super::protocol::{Frame, VERSION};
 use crate::sys::exit::exit_now;
 use crate::sys::fds::{Until, pipe, poll};
 use crate::sys::reexec::{Marker, forget_origin};

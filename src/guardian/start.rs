@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use super::protocol::{Frame, Link, VERSION, send};
+use super::link::{Link, send};
+use super::protocol::{Frame, VERSION};
 use crate::level::{self, Level};
 use crate::registry;
 use crate::settings;
@@ -63,11 +64,7 @@ pub(crate) fn slowest() -> Duration {
 /// However many threads come at once, one guardian is started and all of them wait for it.
 pub(crate) fn guardian() -> Result<&'static Guardian, &'static str> {
     let result = GUARDIAN.get_or_init(|| {
-        let started = if settings::disabled("guardian") {
-            Err("FOSTER_DISABLE=guardian".to_owned())
-        } else {
-            start()
-        };
+        let started = if settings::disabled("guardian") { Err("FOSTER_DISABLE=guardian".to_owned()) } else { start() };
         match &started {
             Ok(_) => level::reached(Level::L2, None),
             Err(reason) => level::reached(Level::L1, Some(reason)),
@@ -171,7 +168,12 @@ impl Guardian {
             control.link.send(&Frame::WantKeeper, &[], deadline)?;
             control.pending = true;
         }
-        let Frame::Keeper { pid } = control.link.wait_next(deadline)? else {
+        let answer = control.link.wait_next(deadline);
+        if matches!(&answer, Err(e) if e.raw_os_error() == Some(crate::sys::EMFILE)) {
+            // It came, but there was no descriptor left for its socket: that keeper has seen the end of it and is gone.
+            control.pending = false;
+        }
+        let Frame::Keeper { pid } = answer? else {
             return Err(io::Error::other("the guardian gave an answer that makes no sense"));
         };
         let socket = control.link.take_fd().ok_or_else(|| io::Error::other("the keeper came without its socket"))?;

@@ -37,10 +37,7 @@ fn end_all() {
     match start::goodbye() {
         Ok(survivors) => {
             for survivor in survivors {
-                report::say(&format!(
-                    "could not end pid {} `{}`: {}",
-                    survivor.pid, survivor.command, survivor.reason
-                ));
+                report::say(&format!("could not end pid {} `{}`: {}", survivor.pid, survivor.command, survivor.reason));
             }
         }
         Err(e) => report::say(&format!("the guardian did not confirm the end of all helpers: {e}")),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The cargo that runs this test, without what it and nextest have set for this test only.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.arg("--offline").current_dir(env!("CARGO_MANIFEST_DIR"));
     for (key, _) in std::env::vars_os() {
@@ -17,7 +17,7 @@ pub fn command() -> Command {
 }
 
 /// Builds one executable of this workspace, if it is not up to date; where it is.
-pub fn build(name: &str, args: &[&str]) -> PathBuf {
+pub(crate) fn build(name: &str, args: &[&str]) -> PathBuf {
     let mut command = command();
     command.args(["build", "--quiet", "--message-format", "json"]).args(args);
     let output = command.stderr(Stdio::inherit()).output().unwrap();

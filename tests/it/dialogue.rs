@@ -351,15 +351,13 @@ fn the_exit_is_seen_at_once_by_whoever_waits_for_it() -> Result {
 
 #[test]
 fn threads_that_wait_for_different_things_of_one_helper_all_get_theirs() -> Result {
-    let fx = Fixture::command("sh")
-        .args(["-c", "while read -r l; do echo out $l; echo err $l >&2; done"])
-        .spawn()?;
+    let fx = Fixture::command("sh").args(["-c", "while read -r l; do echo out $l; echo err $l >&2; done"]).spawn()?;
     const ROUNDS: usize = 300;
     std::thread::scope(|scope| {
         let (input, out, err) = (fx.input(), fx.stdout(), fx.stderr());
         scope.spawn(move || (0..ROUNDS).for_each(|i| input.send_line(&i.to_string()).unwrap()));
-        scope.spawn(move || (0..ROUNDS).for_each(|i| drop(out.expect_line(&format!("out {i}")).unwrap())));
-        scope.spawn(move || (0..ROUNDS).for_each(|i| drop(err.expect_line(&format!("err {i}")).unwrap())));
+        scope.spawn(move || (0..ROUNDS).for_each(|i| drop(out.expect_line(format!("out {i}")).unwrap())));
+        scope.spawn(move || (0..ROUNDS).for_each(|i| drop(err.expect_line(format!("err {i}")).unwrap())));
     });
     fx.send_eof()?;
     assert!(fx.expect_exit()?.success());

@@ -57,7 +57,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.stderr(std::fs::File::create(&stderr).unwrap());
     let mut child = command.spawn().unwrap();
-    let victim = Process::open(child.id().cast_signed());
+    let victim = Process::open(child.id() as i32);
     let said = read_line(child.stdout.take().unwrap());
     let complaint = || std::fs::read_to_string(&stderr).unwrap_or_default();
     assert_eq!(said, "armed", "{ending:?} {hiding}: the victim did not come so far: {}", complaint());
@@ -278,7 +278,7 @@ fn kill_cargo(scene: &Scene, hiding: &str, off: &str) -> Vec<Process> {
     let log = std::fs::File::create(scene.path("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let mut cargo = command.spawn().unwrap();
-    let handle = Process::open(cargo.id().cast_signed());
+    let handle = Process::open(cargo.id() as i32);
     assert!(scene.is_armed(&handle), "cargo ended first: {}", std::fs::read_to_string(scene.path("log")).unwrap());
     let family = scene.family();
     handle.put_down();

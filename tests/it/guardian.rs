@@ -41,19 +41,12 @@ impl Stage {
         let stderr = std::fs::File::create(scene.path("stderr")).unwrap();
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         assert_eq!(read_line(child.stdout.take().unwrap()), "armed");
-        let victim = Process::open(child.id().cast_signed());
+        let victim = Process::open(child.id() as i32);
         let guardian = children(victim.pid).into_iter().find(|p| comm(*p) == "foster-guardian").unwrap();
         let family = scene.family();
         let keeper = children(guardian).into_iter().find(|k| children(*k).contains(&family[0].pid)).unwrap();
         assert_eq!(comm(keeper), "foster-keeper");
-        Stage {
-            scene,
-            victim,
-            guardian: Process::open(guardian),
-            keeper: Process::open(keeper),
-            family,
-            child,
-        }
+        Stage { scene, victim, guardian: Process::open(guardian), keeper: Process::open(keeper), family, child }
     }
 
     fn say_go(&mut self) {
@@ -170,8 +163,10 @@ fn c6_what_they_hold() {
     };
     let expected = |pairs: &[(&str, i32)]| pairs.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect::<BTreeMap<_, _>>();
     // Control, goodbye and the spare keeper's socket; the farewell pipe's two ends.
-    let guardian = [("/dev/null", 3), ("socket", 3), ("pipe", 2), ("anon_inode:[signalfd]", 1), ("anon_inode:[pidfd]", 2)];
-    let keeper = [("/dev/null", 3), ("socket", 1), ("pipe", 1), ("anon_inode:[signalfd]", 1), ("anon_inode:[pidfd]", 2)];
+    let guardian =
+        [("/dev/null", 3), ("socket", 3), ("pipe", 2), ("anon_inode:[signalfd]", 1), ("anon_inode:[pidfd]", 2)];
+    let keeper =
+        [("/dev/null", 3), ("socket", 1), ("pipe", 1), ("anon_inode:[signalfd]", 1), ("anon_inode:[pidfd]", 2)];
     // Newer kernels have a file system for pidfds and print `pidfd:[…]`.
     let plain = |kinds: BTreeMap<String, i32>| {
         let rename = |(k, n): (String, i32)| (if k == "pidfd" { "anon_inode:[pidfd]".to_owned() } else { k }, n);
@@ -242,7 +237,7 @@ fn c8_a_wrong_nonce_or_a_silent_parent_ends_the_guardian() {
     command.env("FOSTER_GUARDIAN", format!("{}:0123456789abcdef", std::process::id()));
     command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    let handle = Process::open(child.id().cast_signed());
+    let handle = Process::open(child.id() as i32);
     (&ours).write_all(&[1, 0, 0, 0, 255]).unwrap();
     assert!(handle.ends_within(LIMIT));
     assert_eq!(child.wait().unwrap().code(), Some(3));
@@ -303,7 +298,7 @@ fn directories_are_gone_however_the_process_ends() {
         command.arg(mode).arg(&outside).env("TMPDIR", temp.path());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let made = PathBuf::from(read_line(child.stdout.take().unwrap()));
-        let handle = Process::open(child.id().cast_signed());
+        let handle = Process::open(child.id() as i32);
         let guardian = children(handle.pid).into_iter().find(|p| comm(*p) == "foster-guardian").unwrap();
         let guardian = Process::open(guardian);
         assert!(made.starts_with(temp.path()) && made.join("link").exists(), "{}", made.display());

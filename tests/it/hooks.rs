@@ -23,7 +23,7 @@ fn arm(command: &mut Command, dir: &Path) -> Armed {
     let record = dir.join("record");
     command.env("HOOKS_RECORD", &record).env_remove("FOSTER_DISABLE");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let handle = Process::open(child.id().cast_signed());
+    let handle = Process::open(child.id() as i32);
     let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
     let mut armed = Armed { child, handle, stdin, stdout, helpers: Vec::new() };
     assert_eq!(armed.line(), "armed");
@@ -172,11 +172,10 @@ fn a_panicking_test_drops_its_fixture_and_the_helper_is_gone() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let fx = foster::Fixture::command("cat").spawn().unwrap();
-        sender.send(Process::open(fx.id().cast_signed())).unwrap();
+        sender.send(Process::open(fx.id() as i32)).unwrap();
         panic!("as planned");
     });
     let helper = receiver.recv().unwrap();
     assert!(thread.join().is_err());
     assert!(!helper.is_alive());
 }
-

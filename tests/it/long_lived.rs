@@ -22,7 +22,7 @@ fn end_by(word: &str, signal: Option<Signal>) -> std::process::ExitStatus {
     let mut command = Command::new(&*EXAMPLE);
     command.arg(assert_cmd::cargo::cargo_bin!("chat")).arg(word);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let handle = Process::open(child.id().cast_signed());
+    let handle = Process::open(child.id() as i32);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().expect("the example says who its helper is").unwrap();
     let helper = Process::open(first.strip_prefix("helper ").unwrap().parse().unwrap());

@@ -8,6 +8,8 @@ mod hooks;
 mod long_lived;
 mod real_programs;
 mod registry;
+mod reports;
 mod scene;
 mod spawn;
 mod stop;
+mod tidy;

@@ -30,7 +30,7 @@ fn cat_says_what_it_is_told() -> Result {
     let fx = Fixture::command("cat").spawn()?;
     for n in 0..100 {
         fx.send_line(&n.to_string())?;
-        fx.expect_line(&n.to_string())?;
+        fx.expect_line(n.to_string())?;
     }
     fx.finish()?.assert().success().stdout("");
     Ok(())
@@ -119,7 +119,7 @@ fn redis_server_serves_on_a_port_that_it_chose() -> Result {
     let builder = Fixture::command("redis-server").in_own_dir().timeout(Duration::from_secs(30));
     // redis cannot choose a port itself (0 means none), so a free one is held by us up to the moment when it starts;
     // should somebody take it in between, redis says so and ends, and the next round takes another.
-    let (redis, port) = loop {
+    let (redis, line) = loop {
         let holder = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
         let attempt = Fixture::command("redis-server")
@@ -129,12 +129,15 @@ fn redis_server_serves_on_a_port_that_it_chose() -> Result {
             .timeout(Duration::from_secs(30));
         drop(holder);
         let redis = attempt.spawn()?;
-        match redis.expect("Ready to accept connections") {
-            Ok(_) => break (redis, port),
+        match redis.expect(predicate::str::contains("port=")) {
+            Ok(line) => break (redis, line),
             Err(e) if format!("{e:?}").contains("Address already in use") => {}
             Err(e) => return Err(e),
         }
     };
+    let port = line.text().split_once("port=").unwrap().1;
+    let port: u16 = port.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    redis.expect("Ready to accept connections")?;
     let mut client = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
     client.write_all(b"SET k v\r\nGET k\r\nINFO server\r\n").unwrap();
     let mut answer = Vec::new();

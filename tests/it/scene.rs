@@ -17,15 +17,15 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
 /// How long the end of everything may take before a test fails. It takes milliseconds.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a family that nobody ends is watched before it counts as alive.
 const CONTROL: Duration = Duration::from_millis(300);
 
 /// A process that a test knows by a handle, not by a number.
 #[derive(Debug)]
-pub struct Process {
-    pub pid: i32,
+pub(crate) struct Process {
+    pub(crate) pid: i32,
     handle: OwnedFd,
 }
 
@@ -33,17 +33,17 @@ impl Process {
     /// # Panics
     ///
     /// When it has been reaped already.
-    pub fn open(pid: i32) -> Process {
+    pub(crate) fn open(pid: i32) -> Process {
         let handle = pidfd_open(Pid::from_raw(pid).expect("a pid"), PidfdFlags::empty());
         Process { pid, handle: handle.unwrap_or_else(|e| panic!("process {pid} is gone already: {e}")) }
     }
 
     /// Waits for its end; true if it came in time.
-    pub fn ends_within(&self, limit: Duration) -> bool {
+    pub(crate) fn ends_within(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return false,
@@ -54,16 +54,16 @@ impl Process {
         }
     }
 
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.ends_within(Duration::ZERO)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         pidfd_send_signal(&self.handle, signal).unwrap_or_else(|e| panic!("signal to {}: {e}", self.pid));
     }
 
     /// Ends it for good, whatever it is doing.
-    pub fn put_down(&self) {
+    pub(crate) fn put_down(&self) {
         // ESRCH: it has ended.
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
         assert!(self.ends_within(LIMIT), "process {} survives SIGKILL", self.pid);
@@ -71,7 +71,7 @@ impl Process {
 }
 
 /// A directory with the record and the FIFO of one family.
-pub struct Scene {
+pub(crate) struct Scene {
     dir: TempDir,
     fifo: OwnedFd,
     armed: OwnedFd,
@@ -80,7 +80,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn new() -> Scene {
+    pub(crate) fn new() -> Scene {
         let dir = tempfile::tempdir().unwrap();
         let fifo = make_fifo(&dir.path().join("fifo"));
         let armed = make_fifo(&dir.path().join("armed"));
@@ -90,24 +90,24 @@ impl Scene {
         let mut canary = canary.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         assert_eq!(read_line(canary.stdout.take().unwrap()), "hidden");
         drop(canary_fifo);
-        let canary_handle = Process::open(canary.id().cast_signed());
+        let canary_handle = Process::open(canary.id() as i32);
         Scene { dir, fifo, armed, canary, canary_handle }
     }
 
-    pub fn record(&self) -> PathBuf {
+    pub(crate) fn record(&self) -> PathBuf {
         self.dir.path().join("record")
     }
 
-    pub fn fifo(&self) -> PathBuf {
+    pub(crate) fn fifo(&self) -> PathBuf {
         self.dir.path().join("fifo")
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Waits until somebody has written into the FIFO `armed`; false if `by`, who should bring that about, ends first.
-    pub fn is_armed(&self, by: &Process) -> bool {
+    pub(crate) fn is_armed(&self, by: &Process) -> bool {
         let mut fds = [PollFd::new(&self.armed, PollFlags::IN), PollFd::new(&by.handle, PollFlags::IN)];
         // A first run of cargo may have to build.
         let limit = Timespec { tv_sec: 120, tv_nsec: 0 };
@@ -116,7 +116,7 @@ impl Scene {
     }
 
     /// Everyone who has signed the record. To be called while they live.
-    pub fn family(&self) -> Vec<Process> {
+    pub(crate) fn family(&self) -> Vec<Process> {
         let record = fs::read_to_string(self.record()).unwrap_or_default();
         record.lines().map(|pid| Process::open(pid.parse().unwrap())).collect()
     }
@@ -124,7 +124,7 @@ impl Scene {
     /// # Panics
     ///
     /// When somebody of the family is alive after the limit, or the canary is not.
-    pub fn assert_gone(&mut self, family: &[Process], what: &str) {
+    pub(crate) fn assert_gone(&mut self, family: &[Process], what: &str) {
         assert!(family.len() >= 2, "{what}: only {} processes have signed the record", family.len());
         let began = Instant::now();
         for process in family {
@@ -142,7 +142,7 @@ impl Scene {
     }
 
     /// The negative control: without the mechanism somebody has to be alive, or the check proves nothing.
-    pub fn assert_survived(&mut self, family: &[Process], what: &str) {
+    pub(crate) fn assert_survived(&mut self, family: &[Process], what: &str) {
         let began = Instant::now();
         let all_gone = family.iter().all(|p| p.ends_within(CONTROL.saturating_sub(began.elapsed())));
         for process in family {
@@ -160,7 +160,7 @@ impl Scene {
                 Ok(_) => {}
                 Err(rustix::io::Errno::AGAIN) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: 0 };
+                    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: 0 };
                     if poll(&mut [PollFd::new(&self.fifo, PollFlags::IN)], Some(&timeout)) == Ok(0) {
                         return false;
                     }
@@ -178,28 +178,28 @@ impl Drop for Scene {
     }
 }
 
-pub fn make_fifo(path: &Path) -> OwnedFd {
+pub(crate) fn make_fifo(path: &Path) -> OwnedFd {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).unwrap()
 }
 
 /// The first line that a program prints; empty if it ends without one. Every fixture program ends in time.
-pub fn read_line(from: impl std::io::Read) -> String {
+pub(crate) fn read_line(from: impl std::io::Read) -> String {
     let mut line = String::new();
     BufReader::new(from).read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
 /// Waits until there is something to read.
-pub fn is_readable(fd: &OwnedFd, limit: Duration) -> bool {
-    let timeout = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() };
+pub(crate) fn is_readable(fd: &OwnedFd, limit: Duration) -> bool {
+    let timeout = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     while poll(&mut fds, Some(&timeout)) == Err(rustix::io::Errno::INTR) {}
     fds[0].revents().contains(PollFlags::IN)
 }
 
 /// The program that hides.
-pub fn hide() -> &'static Path {
+pub(crate) fn hide() -> &'static Path {
     assert_cmd::cargo::cargo_bin!("hide")
 }

@@ -128,7 +128,7 @@ fn finish_takes_more_than_is_kept_unread() -> Result {
 #[test]
 fn finish_waits_no_longer_than_it_may() {
     let fx = sh("sleep 50").timeout(ms(100)).spawn().unwrap();
-    let helper = Process::open(fx.id().cast_signed());
+    let helper = Process::open(fx.id() as i32);
     assert_eq!(fx.finish().unwrap_err().kind(), ErrorKind::Timeout);
     assert!(!helper.is_alive(), "the fixture is consumed, so the helper is ended");
 }
@@ -176,6 +176,11 @@ fn a_tree_that_forks_without_end_is_ended() -> Result {
 fn short_helpers_leave_nothing_behind() -> Result {
     // In a process of its own, because other tests come and go in this one.
     let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("many")).arg("300").output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

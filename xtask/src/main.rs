@@ -1,1 +1,3 @@
+//! The tasks of this workspace, run as `cargo xtask NAME`.
+
 fn main() {}

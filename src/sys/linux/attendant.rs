@@ -48,7 +48,7 @@ impl Watch {
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> io::Result<Vec<u64>> {
         let timeout = deadline.map(|d| {
             let left: Duration = d.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
         let mut space = [MaybeUninit::uninit(); 64];
         let (events, _) = match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {

@@ -125,8 +125,8 @@ extern "C" fn child(shared: *mut libc::c_void) -> libc::c_int {
 /// `None` when everything is ready for `exec`. Async-signal-safe.
 fn prepare(shared: &Shared<'_>) -> Option<(Stage, i32)> {
     let program = shared.program;
-    // SAFETY (all calls below): plain system calls on values that outlive them; none of them allocates.
     // A session of its own: no controlling terminal, and a process group that no other fixture can be in.
+    // SAFETY: here and below, plain system calls on values that outlive them; none of them allocates.
     if unsafe { libc::setsid() } < 0 {
         return Some((Stage::Prepare, errno()));
     }

@@ -1,10 +1,7 @@
 //! The Linux half of the contract: pidfds, subreapers, procfs, `SCM_RIGHTS`.
 //!
 //! Facts come from the man pages named at each function; where the kernel's source says more, the file is named.
-#![allow(
-    unsafe_code,
-    reason = "the one place of the crate where it is allowed; every block says why it is sound"
-)]
+#![allow(unsafe_code, reason = "the one place of the crate where it is allowed; every block says why it is sound")]
 
 pub(crate) mod attendant;
 pub(crate) mod clone;
@@ -23,6 +20,9 @@ pub(crate) use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// "Argument list too long", the answer to a request that the kernel would refuse anyway.
 pub(crate) const E2BIG: i32 = libc::E2BIG;
 
+/// "Too many open files".
+pub(crate) const EMFILE: i32 = libc::EMFILE;
+
 /// "No such process".
 pub(crate) const ESRCH: i32 = libc::ESRCH;
 
@@ -31,10 +31,7 @@ pub(crate) const ENOEXEC: i32 = libc::ENOEXEC;
 
 /// Does this errno mean that something has run out: descriptors, memory, processes, references in flight?
 pub(crate) fn is_exhaustion(errno: i32) -> bool {
-    matches!(
-        errno,
-        libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN | libc::ETOOMANYREFS
-    )
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN | libc::ETOOMANYREFS)
 }
 
 /// The signal that ended a process, if one did.

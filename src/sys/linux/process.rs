@@ -116,7 +116,7 @@ pub(crate) fn watch_child(pid: i32) -> io::Result<OwnedFd> {
 /// Reaps a child that is about to end, if it does so before the deadline.
 pub(crate) fn reap_child(child: &mut std::process::Child, deadline: std::time::Instant) {
     use super::fds::{Until, poll};
-    if let Ok(fd) = pidfd(child.id().cast_signed()) {
+    if let Ok(fd) = pidfd(child.id() as i32) {
         let _ = poll([Some((fd.as_fd(), Until::Readable))], Some(deadline));
     }
     // Not `wait`: a child that somebody has stopped must not stop us.
@@ -127,7 +127,6 @@ pub(crate) fn reap_child(child: &mut std::process::Child, deadline: std::time::I
 pub(crate) fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
-
 
 /// The name that `ps` and `pkill` see; cut to 15 bytes by the kernel.
 pub(crate) fn set_name(name: &std::ffi::CStr) {
@@ -199,10 +198,13 @@ fn close_range(from: u32, to: u32) {
     // whose Rust owners do not exist here, or their owners have been forgotten by the caller.
     let done = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
     if done != 0 {
-        let last = to.min(u32::try_from(rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024)).unwrap_or(1024));
+        let last = to.min(
+            u32::try_from(rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024))
+                .unwrap_or(1024),
+        );
         for fd in from..=last {
             // SAFETY: as above. A number that is not open answers EBADF, which is what we want.
-            unsafe { libc::close(fd.cast_signed()) };
+            unsafe { libc::close(fd as i32) };
         }
     }
 }

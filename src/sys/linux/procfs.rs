@@ -61,7 +61,9 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
     for task in tasks.flatten() {
         match fs::read_to_string(task.path().join("children")) {
             Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && task.path().exists() => return scan_for_children(pid),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && task.path().exists() => {
+                return scan_for_children(pid);
+            }
             Err(_) => {}
         }
     }
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn a_child_of_ours_is_found_by_both_ways_of_looking() {
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let pid = child.id().cast_signed();
+        let pid = child.id() as i32;
         let own = super::super::process::own_pid();
         assert!(children(own).contains(&pid));
         assert!(scan_for_children(own).contains(&pid));

@@ -1,6 +1,6 @@
 //! Signal dispositions, masks, `signalfd`, and the handler through which a test process hears that it is to end.
 
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -170,13 +170,12 @@ pub(crate) fn arrived() -> Option<i32> {
 /// so that handlers which the user adds there later are chained, not lost.
 ///
 /// Returns the end of a pipe which delivers one byte when the first of them arrives, or `None` if all were taken.
-pub(crate) fn catch_endings(signals: &[i32]) -> io::Result<Option<std::io::PipeReader>> {
+pub(crate) fn catch_endings(signals: &[i32]) -> io::Result<Option<OwnedFd>> {
     let free: Vec<i32> = signals.iter().copied().filter(|s| disposition(*s) == Disposition::Default).collect();
     if free.is_empty() {
         return Ok(None);
     }
-    let (read, write) = std::io::pipe()?;
-    let write = OwnedFd::from(write);
+    let (read, write) = super::fds::pipe()?;
     super::fds::set_nonblocking(&write)?;
     if WAKE.set(write).is_err() {
         return Ok(None);
@@ -220,10 +219,7 @@ pub(crate) fn release_endings() {
 }
 
 /// Blocks until [`catch_endings`] has news; the signal.
-pub(crate) fn next_ending(mut pipe: &std::io::PipeReader) -> Option<i32> {
-    let mut byte = [0];
-    match pipe.read_exact(&mut byte) {
-        Ok(()) => arrived(),
-        Err(_) => None,
-    }
+pub(crate) fn next_ending(news: &OwnedFd) -> Option<i32> {
+    // The reading end is left blocking: this returns with the byte, or with an error, and then nothing can be awaited.
+    matches!(super::fds::read_some(news, &mut [0]), Ok(Some(1))).then(arrived)?
 }

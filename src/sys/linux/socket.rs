@@ -41,17 +41,17 @@ pub(crate) fn send_some(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) 
     }
 }
 
-/// Receives what is there, close-on-exec: `Ok(None)` when nothing is there yet, `Ok(Some(0))` at end of file.
-///
-/// # Errors
-///
-/// `MSG_CTRUNC` is one: the kernel dropped descriptors (the limit of open files is reached),
-/// so the frame that they belong to is worthless.
-pub(crate) fn recv_some(
-    socket: &OwnedFd,
-    buf: &mut [u8],
-    fds: &mut VecDeque<OwnedFd>,
-) -> io::Result<Option<usize>> {
+/// What [`recv_some`] has received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Bytes; 0 at end of file.
+    pub(crate) bytes: usize,
+    /// The kernel dropped descriptors (`MSG_CTRUNC`): the limit of open files is reached.
+    pub(crate) lost_fds: bool,
+}
+
+/// Receives what is there; descriptors are close-on-exec from the start. `Ok(None)` when nothing is there yet.
+pub(crate) fn recv_some(socket: &OwnedFd, buf: &mut [u8], fds: &mut VecDeque<OwnedFd>) -> io::Result<Option<Received>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
@@ -61,7 +61,7 @@ pub(crate) fn recv_some(
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
             // A peer that died with bytes of ours unread: for us the same as an end of file.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(Some(0)),
+            Err(rustix::io::Errno::CONNRESET) => return Ok(Some(Received { bytes: 0, lost_fds: false })),
             Err(e) => return Err(e.into()),
         }
     };
@@ -70,10 +70,7 @@ pub(crate) fn recv_some(
             fds.extend(received);
         }
     }
-    if got.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::from_raw_os_error(libc::EMFILE));
-    }
-    Ok(Some(got.bytes))
+    Ok(Some(Received { bytes: got.bytes, lost_fds: got.flags.contains(ReturnFlags::CTRUNC) }))
 }
 
 /// The process that made the pair (unix(7), `SO_PEERCRED`); `None` if this is no Unix-domain socket.
