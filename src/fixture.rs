@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::panic::Location;
 use std::path::Path;
-use std::process::{ExitStatus, Output as ProcessOutput};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,24 +14,17 @@ use tempfile::TempDir;
 
 use crate::builder::{self, FixtureBuilder};
 use crate::dialogue::channel::{Input, Output};
-use crate::dialogue::conversation::{Channel, Conversation, State};
-use crate::dialogue::expect::deadline;
+use crate::dialogue::conversation::{Conversation, State};
 use crate::dialogue::matcher::{IntoMatcher, Match};
 use crate::error::{Error, ErrorKind, Result};
-use crate::finished::Finished;
 use crate::guardian::handle::Handle;
-use crate::guardian::keeper::KILL_LIMIT;
-use crate::guardian::protocol::Ladder;
-use crate::report::{self, Attempt, seconds, status};
-use crate::settings::{self, scaled};
+use crate::report::{self, Attempt, status};
+use crate::settings::scaled;
 use crate::signal::Signal;
 use crate::stop::{Stop, Stopped};
 use crate::sys::process;
 use crate::transcript::Transcript;
 use crate::within::Within;
-
-/// How much longer than a keeper may take to end its tree the test waits for its word.
-const STOP_SLACK: Duration = Duration::from_secs(3);
 
 /// A helper that runs, and everything below it; ended when dropped, and if it is never dropped, all the same.
 ///
@@ -60,12 +53,12 @@ const STOP_SLACK: Duration = Duration::from_secs(3);
 /// Files that the helper writes outside of its own [directory](Fixture::dir) stay.
 pub struct Fixture {
     pub(crate) conversation: Arc<Conversation>,
-    handle: Handle,
-    policy: Stop,
-    limit: Duration,
+    pub(crate) handle: Handle,
+    pub(crate) policy: Stop,
+    pub(crate) limit: Duration,
     dir: OnceCell<TempDir>,
     /// The process that spawned it; a copy made by `fork` must not end it.
-    owner: i32,
+    pub(crate) owner: i32,
 }
 
 impl fmt::Debug for Fixture {
@@ -308,121 +301,12 @@ impl Fixture {
         self.await_end("stop", self.policy.ladder().total(), at)
     }
 
-    /// Gives the helper the end of its input, waits for it to end, and ends what it has left behind;
-    /// its status, and all of its output that no expectation has consumed.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`wait`](Fixture::wait) and [`stop`](Fixture::stop).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> foster::Result {
-    /// let fx = foster::Fixture::command("sh").args(["-c", "echo out; echo err >&2; exit 3"]).spawn()?;
-    /// fx.finish()?.assert().code(3).stdout("out\n").stderr("err\n");
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[track_caller]
-    pub fn finish(self) -> Result<Finished> {
-        let at = Location::caller();
-        self.conversation.close_stdin();
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        // Takes the output as it comes: all of it is wanted, so nothing may be dropped for want of room.
-        let mut collect = |state: &mut State| {
-            for (channel, to) in [(Channel::Stdout, &mut stdout), (Channel::Stderr, &mut stderr)] {
-                let window = &mut state.stream(channel).window;
-                to.extend_from_slice(window.unread());
-                window.consume(window.unread().len());
-            }
-        };
-        let limit = deadline(self.limit);
-        let ended = self.conversation.wait(limit, |state| {
-            collect(state);
-            let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(Err))
-        });
-        let status = self.exit_of(ended, self.limit, "finish", at)?;
-        self.begin_stop();
-        let stopped = self.await_end("finish", self.policy.ladder().total(), at)?;
-        // Nobody is left who could hold the streams open, except at level L1.
-        let closed = self.conversation.wait(limit, |state| {
-            collect(state);
-            (state.stream(Channel::Stdout).is_eof() && state.stream(Channel::Stderr).is_eof()).then_some(())
-        });
-        let state = self.conversation.lock();
-        if closed.is_none() {
-            let why = "its output does not end: a process that escaped holds it open";
-            return Err(self.fail(&state, ErrorKind::Timeout, "finish", String::new(), at, why));
-        }
-        let dropped =
-            state.stream_ref(Channel::Stdout).window.dropped() + state.stream_ref(Channel::Stderr).window.dropped();
-        drop(state);
-        let output = ProcessOutput { status, stdout, stderr };
-        Ok(Finished { output, escapees: stopped.escapees, dropped, command: self.conversation.subject.command.clone() })
-    }
-
     /// What has been said so far.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
         // What has arrived, but was not read yet, belongs to it.
         self.conversation.wait(Some(Instant::now()), |_| None::<()>);
         self.conversation.lock().transcript.clone()
-    }
-
-    /// Asks for the ladder without waiting, so that many can walk theirs at the same time.
-    fn begin_stop(&self) {
-        let over = self.conversation.lock().life.is_over();
-        if over {
-            return;
-        }
-        let ladder: Ladder = self.policy.ladder();
-        if ladder.eof.is_some() {
-            self.conversation.close_stdin();
-        }
-        // If the keeper does not hear it, it is gone, and the wait says so.
-        let _ = self.handle.stop(ladder);
-    }
-
-    /// Waits until nothing is left.
-    fn await_end(&self, verb: &str, ladder: Duration, at: &'static Location<'static>) -> Result<Stopped> {
-        let limit = ladder.saturating_add(KILL_LIMIT).saturating_add(STOP_SLACK);
-        let over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
-        self.conversation.close_stdin();
-        let state = self.conversation.lock();
-        let object = String::new();
-        if over.is_none() {
-            let why = format!("its keeper did not confirm the end within {}", seconds(limit));
-            return Err(self.fail(&state, ErrorKind::Timeout, verb, object, at, &why));
-        }
-        let Some(gone) = &state.life.gone else {
-            let why = state.life.lost.clone().unwrap_or_default();
-            return Err(self.fail(&state, ErrorKind::Guardian, verb, object, at, &why));
-        };
-        if !gone.survivors.is_empty() {
-            let all: Vec<String> = gone.survivors.iter().map(ToString::to_string).collect();
-            let why = format!("could not end {}", all.join("; "));
-            return Err(self.fail(&state, ErrorKind::Survivor, verb, object, at, &why));
-        }
-        Ok(Stopped { status: state.life.exited.as_ref().map(|e| e.status), escapees: gone.escapees.clone() })
-    }
-
-    /// What a wait for the exit means.
-    pub(crate) fn exit_of(
-        &self,
-        ended: Option<Result<ExitStatus, String>>,
-        limit: Duration,
-        verb: &str,
-        at: &'static Location<'static>,
-    ) -> Result<ExitStatus> {
-        let (kind, why) = match ended {
-            Some(Ok(status)) => return Ok(status),
-            Some(Err(lost)) => (ErrorKind::Guardian, lost),
-            None => (ErrorKind::Timeout, format!("timed out after {}", seconds(limit))),
-        };
-        let state = self.conversation.lock();
-        Err(self.fail(&state, kind, verb, "exit".to_owned(), at, &why))
     }
 
     fn refused(&self, verb: &str, object: String, at: &'static Location<'static>, e: std::io::Error) -> Error {
@@ -440,7 +324,7 @@ impl Fixture {
         }
     }
 
-    fn fail(
+    pub(crate) fn fail(
         &self,
         state: &State,
         kind: ErrorKind,
@@ -452,51 +336,4 @@ impl Fixture {
         let attempt = Attempt { verb, object, at };
         report::failure(kind, &self.conversation.subject, state, &attempt, why, &[], None)
     }
-}
-
-impl Drop for Fixture {
-    /// Stops the helper. Silent, bounded, and never a panic, also while the thread is unwinding.
-    fn drop(&mut self) {
-        if self.owner != process::own_pid() || settings::disabled("drop") {
-            // A copy of the test process must not end its parent's helper; closing its copies of the descriptors is no harm.
-            // And where Drop is switched off, the descriptors must stay open, or the keeper takes it for the end.
-            std::mem::forget(Arc::clone(&self.conversation));
-            return;
-        }
-        let over = self.conversation.lock().life.is_over();
-        if !over {
-            self.begin_stop();
-            // Whatever is wrong now, the keeper and the guardian go on with it; there is nobody to tell.
-            let _ = self.await_end("stop", self.policy.ladder().total(), Location::caller());
-        }
-        self.conversation.close_stdin();
-    }
-}
-
-/// Stops many fixtures at the price of one grace: all are asked at once, then all are waited for.
-///
-/// # Errors
-///
-/// The first error of any of them, after all have been dealt with.
-///
-/// # Examples
-///
-/// ```
-/// # fn main() -> foster::Result {
-/// let many: Vec<_> = (0..5).map(|_| foster::Fixture::command("cat").spawn()).collect::<Result<_, _>>()?;
-/// let stopped = foster::stop_all(&many)?;
-/// assert_eq!(stopped.len(), 5);
-/// # Ok(())
-/// # }
-/// ```
-#[track_caller]
-pub fn stop_all<F: Borrow<Fixture>>(fixtures: impl IntoIterator<Item = F>) -> Result<Vec<Stopped>> {
-    let at = Location::caller();
-    let fixtures: Vec<F> = fixtures.into_iter().collect();
-    for fixture in &fixtures {
-        fixture.borrow().begin_stop();
-    }
-    let results: Vec<Result<Stopped>> =
-        fixtures.iter().map(|f| f.borrow().await_end("stop", f.borrow().policy.ladder().total(), at)).collect();
-    results.into_iter().collect()
 }
