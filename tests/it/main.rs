@@ -6,6 +6,7 @@ mod endings;
 mod guardian;
 mod hooks;
 mod long_lived;
+mod readme;
 mod real_programs;
 mod registry;
 mod reports;
