@@ -237,17 +237,8 @@ fn a_helper_whose_output_nobody_reads_never_blocks() -> Result {
 #[test]
 fn a_helper_is_read_while_the_test_waits_for_nothing_at_all() {
     let dir = tempfile::tempdir().unwrap();
-    let (read, write) = std::io::pipe().unwrap();
     let done = dir.path().join("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &done,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    drop((read, write));
+    let _keeps_it_open = crate::scene::make_fifo(&done);
     let script = format!("head -c 5000000 /dev/zero; echo finished > {}", done.display());
     let fx = sh(&script);
     // Reading the FIFO is the only thing that this thread does: the attendant has to take the five megabytes.

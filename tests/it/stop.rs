@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use foster::prelude::*;
-use foster::{ErrorKind, Result, Stop};
+use foster::{ErrorKind, Result};
 use std::os::unix::process::ExitStatusExt;
 
 use crate::scene::Process;
@@ -68,7 +68,7 @@ fn kill_does_not_ask() -> Result {
 
 #[test]
 fn terminate_asks_and_does_not_wait() -> Result {
-    let fx = sh("trap 'echo asked' TERM; echo up; while :; do sleep 1; done").spawn()?;
+    let fx = sh("trap 'echo asked' TERM; echo up; while :; do sleep 1; done").stop_policy(Stop::kill()).spawn()?;
     fx.expect_line("up")?;
     fx.terminate()?;
     fx.expect_line("asked")?;
