@@ -1,6 +1,5 @@
 //! A running helper.
 
-use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::panic::Location;
