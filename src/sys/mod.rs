@@ -7,3 +7,9 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "foster supports Linux only so far; for a test suite that also builds elsewhere, write \
+     `[target.'cfg(target_os = \"linux\")'.dev-dependencies]` in Cargo.toml"
+);
