@@ -11,18 +11,18 @@ use foster::prelude::*;
 use foster::{Result, Stop};
 
 /// Is it there? Says so visibly if not.
-fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    if !found {
-        assert!(
-            std::env::var_os("FOSTER_TEST_ALL_PROGRAMS").is_none(),
-            "`{program}` is not installed, and FOSTER_TEST_ALL_PROGRAMS is set"
-        );
-        // Not through libtest's capture: a skipped case must be seen.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: `{program}` is not installed");
-    }
-    found
+    found || skipped(&format!("`{program}` is not installed"))
+}
+
+/// Says visibly that a case is left out, and why; where nothing may be left out, that is a failure. Always `false`.
+pub(crate) fn skipped(why: &str) -> bool {
+    assert!(std::env::var_os("FOSTER_TEST_ALL_PROGRAMS").is_none(), "{why}, and FOSTER_TEST_ALL_PROGRAMS is set");
+    // Not through libtest's capture: a skipped case must be seen.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+    false
 }
 
 #[test]

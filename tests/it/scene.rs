@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a family that nobody ends is watched before it counts as alive.
-const CONTROL: Duration = Duration::from_millis(300);
+pub(crate) const CONTROL: Duration = Duration::from_millis(100);
 
 /// A process that a test knows by a handle, not by a number.
 #[derive(Debug)]
