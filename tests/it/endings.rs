@@ -90,6 +90,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     let stderr = scene.path("stderr");
     let mut command = Command::new(victim);
     command.arg(word).arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo());
+    command.env("VICTIM_COPY", scene.path("copy"));
     command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env_remove("RUST_BACKTRACE");
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.stderr(std::fs::File::create(&stderr).unwrap());
@@ -119,7 +120,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
             kill_process_group(Pid::from_raw(victim.pid).unwrap(), signal).unwrap();
         }
         Ending::KilledWithCopy => {
-            let copy = std::fs::read_to_string(scene.path("record.copy")).unwrap();
+            let copy = std::fs::read_to_string(scene.path("copy")).unwrap();
             let copy = Process::open(copy.parse().unwrap());
             victim.signal(Signal::KILL);
             assert!(victim.ends_within(LIMIT));
@@ -348,6 +349,7 @@ fn kill_cargo(scene: &Scene, hiding: &str, off: &str) -> Vec<Process> {
     command.env("CASES_HIDE", hide()).env("CASES_HOW", hiding);
     command.env("CASES_RECORD", scene.record()).env("CASES_FIFO", scene.fifo());
     command.env("CASES_ARMED", scene.path("armed"));
+    command.env("VICTIM_COPY", scene.path("copy"));
     command.env("FOSTER_DISABLE", off);
     let log = std::fs::File::create(scene.path("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: one file per way a run can end and per way a helper can resist.
 
+mod bombs;
 mod cargo;
 mod dialogue;
 mod endings;
