@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,12 @@ use crate::transcript::{Direction, Transcript};
 /// How long a waiter looks again before it sleeps. Waking a sleeping thread on another core costs more than the usual
 /// answer takes; spinning for longer would take time from the helper on a busy machine.
 const LOOK_AGAIN: Duration = Duration::from_micros(30);
+
+/// How many reads in a row keep the state locked.
+const FLOOD_ROUNDS: usize = 16;
+
+/// How long a leader lets others go first, who have asked for the state while it had it.
+const LET_PASS: Duration = Duration::from_millis(1);
 
 /// Which of the helper's two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +181,8 @@ pub(crate) struct Conversation {
     changed: Condvar,
     stdin: Mutex<Stdin>,
     stdin_free: Condvar,
+    /// Threads that wait for `state` to be unlocked.
+    queued: AtomicUsize,
     pub(crate) subject: Subject,
     /// The attendant looks after this conversation, or will look at it at its next tick.
     pub(super) attended: AtomicBool,
@@ -240,6 +248,7 @@ impl Conversation {
             changed: Condvar::new(),
             stdin: Mutex::new(Stdin { fd: Some(Arc::new(stdin)), busy: false }),
             stdin_free: Condvar::new(),
+            queued: AtomicUsize::new(0),
             subject,
             attended: AtomicBool::new(false),
             id: attendant::next_id(),
@@ -259,7 +268,12 @@ impl Conversation {
         if before == own {
             panic!("a matcher must not use the fixture that it is being matched against");
         }
-        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.try_lock().unwrap_or_else(|| {
+            self.queued.fetch_add(1, Ordering::Relaxed);
+            let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            guard
+        });
         HOLDING.set(own);
         Locked { guard: Some(guard), before }
     }
@@ -306,7 +320,11 @@ impl Conversation {
             self.announce(&now);
             state = now;
             // In a flood there is no need to ask again whether something is there.
-            while more && !late {
+            // But time passes, and whoever wants the state shall have it: only for a few rounds.
+            for _ in 0..FLOOD_ROUNDS {
+                if !more || late || deadline.is_some_and(|d| Instant::now() >= d) {
+                    break;
+                }
                 if let Some(answer) = check(&mut state) {
                     self.leave(&state);
                     return Some(answer);
@@ -352,6 +370,11 @@ impl Conversation {
         let sources = [out, err, state.life.source()];
         state.led = true;
         drop(state);
+        // std's mutex is not fair: in a flood we would have it back before they are awake.
+        let until = Instant::now() + LET_PASS;
+        while self.queued.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            std::thread::yield_now();
+        }
         let ready = look(&sources, deadline);
         let mut state = self.lock();
         state.led = false;
@@ -381,7 +404,8 @@ impl Conversation {
             stdin.fd = None;
         }
         drop(stdin);
-        self.stdin_free.notify_one();
+        // All: one who finds it closed would keep the call to himself.
+        self.stdin_free.notify_all();
         result
     }
 

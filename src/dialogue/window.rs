@@ -123,7 +123,7 @@ impl Window {
         let needed = unread + self.chunk;
         if needed * 2 > self.buf.len() {
             // Twice what is needed, so that a move happens once in as many bytes as it moves.
-            let limit = (self.capacity + self.chunk) * 2;
+            let limit = self.capacity.saturating_add(self.chunk).saturating_mul(2);
             self.buf.resize((needed * 2).min(limit).max(needed), 0);
         }
         if self.end + self.chunk > self.buf.len() {

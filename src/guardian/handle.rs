@@ -78,21 +78,40 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
         return Ok(assemble(pid, None, process::pidfd(pid).ok(), link));
     };
     let cwd = fds::open_dir(".".as_ref()).map_err(|e| wiring_or(e, |e| Failure::Step(Stage::Chdir, e)))?;
-    let (socket, keeper) = guardian.keeper(deadline).map_err(guardian_failure)?;
-    let mut link = Link::new(socket);
     let [stdin, stdout, stderr] = &stdio;
     let travel = [cwd.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    link.send(&Frame::Spawn(Box::new(order)), &travel, deadline).map_err(guardian_failure)?;
+    let frame = Frame::Spawn(Box::new(order));
+    let mut spoilt = 0;
+    let (mut link, keeper) = loop {
+        let (socket, keeper) = guardian.keeper(deadline).map_err(guardian_failure)?;
+        let link = Link::new(socket);
+        match link.send(&frame, &travel, deadline) {
+            Ok(()) => break (link, keeper),
+            // It was killed while it waited for its order: the next one, please.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe && spoilt < 3 => {
+                spoilt += 1;
+                registry::forget(keeper);
+            }
+            Err(e) => {
+                registry::forget(keeper);
+                return Err(guardian_failure(e));
+            }
+        }
+    };
+    drop(frame);
     // Our copies go now: the helper's end of each pipe must be the only one, or nobody ever reads an end of file.
     drop(stdio);
-    match link.wait_next(deadline).map_err(guardian_failure)? {
-        Frame::Spawned { pid } => {
+    let failure = match link.wait_next(deadline) {
+        Ok(Frame::Spawned { pid }) => {
             let pidfd = link.take_fd();
-            Ok(assemble(pid, Some(keeper), pidfd, link))
+            return Ok(assemble(pid, Some(keeper), pidfd, link));
         }
-        Frame::Refused { stage, errno } => Err(Failure::Step(stage, io::Error::from_raw_os_error(errno))),
-        _ => Err(Failure::Guardian(io::Error::other("the keeper gave an answer that makes no sense"))),
-    }
+        Ok(Frame::Refused { stage, errno }) => Failure::Step(stage, io::Error::from_raw_os_error(errno)),
+        Ok(_) => Failure::Guardian(io::Error::other("the keeper gave an answer that makes no sense")),
+        Err(e) => guardian_failure(e),
+    };
+    registry::forget(keeper);
+    Err(failure)
 }
 
 fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -> (Handle, Reports) {

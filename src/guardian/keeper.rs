@@ -29,6 +29,11 @@ pub(super) const EXIT_WITH_SURVIVORS: i32 = 2;
 /// How long a reply may wait for room in the socket. It always has room, unless the test process has lost its mind.
 const REPLY_LIMIT: Duration = Duration::from_secs(1);
 
+/// A report names no more processes than this, and cuts their command lines here: it has to fit into the socket's buffer
+/// while nobody reads.
+const MOST_FOUND: usize = 128;
+const LONGEST_COMMAND: usize = 256;
+
 /// What a keeper is born with.
 #[derive(Debug)]
 pub(super) struct Birthright {
@@ -218,7 +223,10 @@ impl Keeper {
                 let alive = |s: &procfs::Stat| !s.is_zombie();
                 let below = procfs::descendants(child).into_iter().filter(alive);
                 for stat in procfs::stat(child).filter(alive).into_iter().chain(below) {
-                    found.push(Found { pid: stat.pid, command: procfs::command_line(stat.pid) });
+                    if found.len() < MOST_FOUND {
+                        let command = procfs::command_line(stat.pid).chars().take(LONGEST_COMMAND).collect();
+                        found.push(Found { pid: stat.pid, command });
+                    }
                 }
             }
         }

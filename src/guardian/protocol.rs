@@ -91,6 +91,8 @@ pub(crate) enum Frame {
     /// Keeper to test process, its last frame: the kernel says that nothing is left. What had to be killed beside the
     /// helper, and what could not be.
     Gone { escapees: Vec<Found>, survivors: Vec<Survivor> },
+    /// Guardian to test process: no keeper could be made, for this errno; it may be asked again.
+    NoKeeper { errno: i32 },
 }
 
 impl Frame {
@@ -154,6 +156,9 @@ impl Frame {
             Frame::Exited { status, left } => {
                 out.u8(13).i32(status.into_raw()).found(left);
             }
+            Frame::NoKeeper { errno } => {
+                out.u8(15).i32(*errno);
+            }
             Frame::Gone { escapees, survivors } => {
                 out.u8(14).found(escapees).survivors(survivors);
             }
@@ -192,6 +197,7 @@ impl Frame {
             12 => Frame::Kill,
             13 => Frame::Exited { status: ExitStatus::from_raw(r.i32()?), left: r.found()? },
             14 => Frame::Gone { escapees: r.found()?, survivors: r.survivors()? },
+            15 => Frame::NoKeeper { errno: r.i32()? },
             _ => return None,
         };
         r.0.is_empty().then_some(frame)
@@ -231,6 +237,7 @@ mod tests {
             Frame::Kill,
             Frame::Exited { status: ExitStatus::from_raw(256), left: vec![found.clone()] },
             Frame::Gone { escapees: vec![found], survivors: vec![survivor] },
+            Frame::NoKeeper { errno: 11 },
         ]
     }
 

@@ -203,9 +203,12 @@ impl Guardian {
             match self.control.next() {
                 Ok(Next::NotYet) => return None,
                 Ok(Next::Frame(Frame::WantKeeper)) => {
-                    if self.hand_over_keeper().is_err() {
-                        // Out of processes or descriptors: the test process reads end of file, which is an error there.
-                        return Some(TestProcessGone);
+                    if let Err(e) = self.hand_over_keeper() {
+                        // Out of processes or descriptors. That may pass, and the other fixtures have no part in it.
+                        let no = Frame::NoKeeper { errno: e.raw_os_error().unwrap_or(0) };
+                        if self.control.send(&no, &[], Instant::now() + REPLY_LIMIT).is_err() {
+                            return Some(TestProcessGone);
+                        }
                     }
                 }
                 Ok(Next::Closed | Next::Frame(_)) | Err(_) => return Some(TestProcessGone),
@@ -217,7 +220,11 @@ impl Guardian {
         self.ensure_spare()?;
         if let Some((pid, link)) = self.spare.take() {
             let deadline = Instant::now() + REPLY_LIMIT;
-            self.control.send(&Frame::Keeper { pid }, &[link.as_fd()], deadline)?;
+            // ETOOMANYREFS or the like: it stays the spare one.
+            if let Err(e) = self.control.send(&Frame::Keeper { pid }, &[link.as_fd()], deadline) {
+                self.spare = Some((pid, link));
+                return Err(e);
+            }
         }
         // The next one is made now, while the test process is busy with this one. If that fails, it is tried again
         // when it is needed.

@@ -164,17 +164,24 @@ impl Guardian {
             return Err(io::Error::other("this process is a copy (fork) of the one that the guardian serves"));
         }
         let mut control = lock(&self.control);
-        if !control.pending {
-            control.link.send(&Frame::WantKeeper, &[], deadline)?;
-            control.pending = true;
-        }
-        let answer = control.link.wait_next(deadline);
-        if matches!(&answer, Err(e) if e.raw_os_error() == Some(crate::sys::EMFILE)) {
-            // It came, but there was no descriptor left for its socket: that keeper has seen the end of it and is gone.
-            control.pending = false;
-        }
-        let Frame::Keeper { pid } = answer? else {
-            return Err(io::Error::other("the guardian gave an answer that makes no sense"));
+        let mut old_news = control.pending;
+        let pid = loop {
+            if !control.pending {
+                control.link.send(&Frame::WantKeeper, &[], deadline)?;
+                control.pending = true;
+            }
+            let answer = control.link.wait_next(deadline);
+            // One that came when there was no descriptor left for its socket (EMFILE) is used up, too.
+            if !matches!(&answer, Err(e) if e.raw_os_error().is_none()) {
+                control.pending = false;
+            }
+            match answer? {
+                Frame::Keeper { pid } => break pid,
+                // What was lacking when this one was asked for may be there by now.
+                Frame::NoKeeper { .. } if old_news => old_news = false,
+                Frame::NoKeeper { errno } => return Err(io::Error::from_raw_os_error(errno)),
+                _ => return Err(io::Error::other("the guardian gave an answer that makes no sense")),
+            }
         };
         let socket = control.link.take_fd().ok_or_else(|| io::Error::other("the keeper came without its socket"))?;
         // If this fails, the next spawn says so.

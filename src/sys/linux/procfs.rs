@@ -25,7 +25,10 @@ impl Stat {
 
 /// Is `/proc` there, and does it show this process?
 pub(crate) fn available() -> bool {
-    stat(super::process::own_pid()).is_some()
+    // In a pid namespace of our own without a /proc of its own, the numbers there are those of strangers.
+    let own = super::process::own_pid();
+    let named = fs::read_link("/proc/self").ok().and_then(|link| link.to_str()?.parse::<i32>().ok());
+    named == Some(own) && stat(own).is_some_and(|s| s.parent == super::process::parent_pid())
 }
 
 /// `None` when there is no such process any more (or no `/proc`).
