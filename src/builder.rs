@@ -243,10 +243,7 @@ impl FixtureBuilder {
         let (kind, why, source) = match failure {
             Failure::Nul(what) => (ErrorKind::InvalidInput, format!("{what} contains a NUL byte"), None),
             Failure::Step(stage, e) => (ErrorKind::Spawn, explain(request, stage, &e), Some(e)),
-            Failure::Wiring(e) => {
-                let why = "no descriptors or memory left for its pipes".to_owned();
-                (ErrorKind::Io, why, Some(e))
-            }
+            Failure::Wiring(e) => (ErrorKind::Io, crate::sys::name_shortage(&e).to_owned(), Some(e)),
             Failure::Guardian(e) => {
                 let why = match e.kind() {
                     std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::BrokenPipe => {

@@ -94,7 +94,12 @@ impl Fixture {
     /// Waits until nothing is left.
     pub(crate) fn await_end(&self, verb: &str, ladder: Duration, at: &'static Location<'static>) -> Result<Stopped> {
         let limit = ladder.saturating_add(KILL_LIMIT).saturating_add(STOP_SLACK);
-        let over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
+        let mut over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
+        if over.is_none() && self.handle.give_up_on_keeper() {
+            // Somebody has stopped it. The guardian kills it and then what it has left.
+            let limit = KILL_LIMIT.saturating_add(STOP_SLACK);
+            over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
+        }
         self.conversation.close_stdin();
         let state = self.conversation.lock();
         let object = String::new();

@@ -87,10 +87,10 @@ fn place(location: &Location<'_>) -> String {
 /// Running, ended how and when, or nobody knows.
 fn condition(subject: &Subject, state: &State) -> String {
     let mut text = match (&state.life.exited, &state.life.lost) {
-        (Some(exit), _) => {
-            let after = exit.at.saturating_duration_since(subject.started);
-            format!("{} after {}", status(exit.status), seconds(after))
+        (Some(exit), _) if !exit.note.is_empty() => {
+            format!("{} after {}, by its keeper, because {}", status(exit.status), seconds(exit.after), exit.note)
         }
+        (Some(exit), _) => format!("{} after {}", status(exit.status), seconds(exit.after)),
         (None, Some(lost)) => format!("unknown: {lost}"),
         (None, None) => {
             let since = subject.started.elapsed();

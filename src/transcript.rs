@@ -138,7 +138,8 @@ impl Transcript {
         lines[from..].iter().flat_map(|l| [*l, "\n"]).collect()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Has nothing been said yet?
+    pub fn is_empty(&self) -> bool {
         self.head.is_empty()
     }
 

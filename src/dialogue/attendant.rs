@@ -6,6 +6,7 @@
 //! all: the thread sleeps without a time limit.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -41,7 +42,8 @@ struct Attendant {
     book: Mutex<Book>,
 }
 
-static ATTENDANT: OnceCell<Option<Attendant>> = OnceCell::new();
+/// Only a success is kept: what was lacking once may be there the next time.
+static ATTENDANT: OnceCell<Arc<Attendant>> = OnceCell::new();
 static IDS: AtomicU64 = AtomicU64::new(1);
 
 /// A number for a new conversation.
@@ -49,26 +51,18 @@ pub(super) fn next_id() -> u64 {
     IDS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The attendant, started if this is the first call; `None` if the system has no room for it, and then helpers
+/// The attendant, started if this is the first call; `None` while the system has no room for it, and then helpers
 /// can block on a pipe that is full and that nobody waits for, as with `std::process`.
 fn attendant() -> Option<&'static Attendant> {
-    let start = || Some(Attendant { watch: Watch::new().ok()?, book: Mutex::default() });
-    let mut fresh = false;
-    let attendant = ATTENDANT
-        .get_or_init(|| {
-            fresh = true;
-            start()
-        })
-        .as_ref()?;
-    if fresh {
+    let start = || -> io::Result<Arc<Attendant>> {
+        let attendant = Arc::new(Attendant { watch: Watch::new()?, book: Mutex::default() });
+        let own = Arc::clone(&attendant);
         let thread = std::thread::Builder::new().name("foster-attendant".to_owned()).stack_size(STACK);
         // With every signal blocked, so that no handler of the test's ever runs on this thread.
-        let started = signals::with_all_blocked(|| thread.spawn(move || attendant.run()));
-        if started.is_err() {
-            return None;
-        }
-    }
-    Some(attendant)
+        signals::with_all_blocked(|| thread.spawn(move || own.run()))?;
+        Ok(attendant)
+    };
+    ATTENDANT.get_or_try_init(start).ok().map(|a| &**a)
 }
 
 /// Makes a new conversation known.
@@ -80,14 +74,14 @@ pub(super) fn introduce(conversation: &Arc<Conversation>) {
 
 /// This one is gone.
 pub(super) fn forget(id: u64) {
-    if let Some(Some(attendant)) = ATTENDANT.get() {
+    if let Some(attendant) = ATTENDANT.get() {
         attendant.book().known.remove(&id);
     }
 }
 
 /// Everyone who lives.
 pub(crate) fn everyone() -> Vec<Arc<Conversation>> {
-    let Some(Some(attendant)) = ATTENDANT.get() else { return Vec::new() };
+    let Some(attendant) = ATTENDANT.get() else { return Vec::new() };
     attendant.book().known.values().filter_map(Weak::upgrade).collect()
 }
 
@@ -101,6 +95,8 @@ pub(crate) fn look_at_everyone() {
 /// Nobody waits on this one at the moment; see to it that it is read if that lasts.
 pub(super) fn idle(conversation: &Arc<Conversation>) {
     let Some(attendant) = attendant() else { return };
+    // Once more, for the case that there was no attendant when it was introduced.
+    attendant.book().known.entry(conversation.id).or_insert_with(|| Arc::downgrade(conversation));
     conversation.attended.store(true, Ordering::Relaxed);
     attendant.enlist(conversation, u64::MAX);
 }

@@ -157,6 +157,8 @@ struct Stdin {
     fd: Option<Arc<OwnedFd>>,
     /// A thread is in the middle of a message: nobody else's bytes may come between.
     busy: bool,
+    /// The helper has closed it, or has ended.
+    broken: bool,
 }
 
 /// Why a message was not sent whole.
@@ -246,7 +248,7 @@ impl Conversation {
                 waits: 0,
             }),
             changed: Condvar::new(),
-            stdin: Mutex::new(Stdin { fd: Some(Arc::new(stdin)), busy: false }),
+            stdin: Mutex::new(Stdin { fd: Some(Arc::new(stdin)), busy: false, broken: false }),
             stdin_free: Condvar::new(),
             queued: AtomicUsize::new(0),
             subject,
@@ -263,19 +265,23 @@ impl Conversation {
     /// When the calling thread holds it already, which only a matcher that uses its own fixture can bring about:
     /// a panic that says so is better than waiting for oneself.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        let own = std::ptr::from_ref(self).addr();
+        self.refuse_matchers();
         let before = HOLDING.get();
-        if before == own {
-            panic!("a matcher must not use the fixture that it is being matched against");
-        }
         let guard = self.try_lock().unwrap_or_else(|| {
             self.queued.fetch_add(1, Ordering::Relaxed);
             let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             self.queued.fetch_sub(1, Ordering::Relaxed);
             guard
         });
-        HOLDING.set(own);
+        HOLDING.set(std::ptr::from_ref(self).addr());
         Locked { guard: Some(guard), before }
+    }
+
+    /// Panics when the calling thread holds the state already.
+    fn refuse_matchers(&self) {
+        if HOLDING.get() == std::ptr::from_ref(self).addr() {
+            panic!("a matcher must not use the fixture that it is being matched against");
+        }
     }
 
     /// The state, unless somebody else is at it.
@@ -390,6 +396,7 @@ impl Conversation {
         deadline: Option<Instant>,
         from: &'static Location<'static>,
     ) -> Result<(), SendError> {
+        self.refuse_matchers();
         let fd = self.claim_stdin(deadline)?;
         let result = self.write_all(&fd, bytes, deadline);
         let sent = match &result {
@@ -402,6 +409,7 @@ impl Conversation {
         stdin.busy = false;
         if matches!(result, Err(SendError::Broken { .. })) {
             stdin.fd = None;
+            stdin.broken = true;
         }
         drop(stdin);
         // All: one who finds it closed would keep the call to himself.
@@ -412,7 +420,9 @@ impl Conversation {
     fn claim_stdin(&self, deadline: Option<Instant>) -> Result<Arc<OwnedFd>, SendError> {
         let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let Some(fd) = stdin.fd.clone() else { return Err(SendError::Closed) };
+            let Some(fd) = stdin.fd.clone() else {
+                return Err(if stdin.broken { SendError::Broken { sent: 0 } } else { SendError::Closed });
+            };
             if !stdin.busy {
                 stdin.busy = true;
                 return Ok(fd);

@@ -68,8 +68,9 @@ impl Wait<'_> {
             if !matcher.matches_line(raw, &text) {
                 return Some(Err(End::Mismatch(text, stream.mid_line)));
             }
+            let truncated = stream.window.is_cut();
             consume_line(stream, line.length);
-            Some(Ok(Match { text, skipped: String::new(), partial: line.partial }))
+            Some(Ok(Match { text, skipped: String::new(), partial: line.partial, truncated }))
         });
         let result = match result {
             Ok(inner) => inner.map_err(Some),
@@ -93,8 +94,9 @@ impl Wait<'_> {
             let stream = state.stream(channel);
             let line = next_line(stream, &mut searched, last)?;
             let text = String::from_utf8_lossy(&stream.window.unread()[..line.text]).into_owned();
+            let truncated = stream.window.is_cut();
             consume_line(stream, line.length);
-            Some(Match { text, skipped: String::new(), partial: line.partial })
+            Some(Match { text, skipped: String::new(), partial: line.partial, truncated })
         })
     }
 
@@ -252,7 +254,7 @@ fn find_literal(stream: &mut Stream, finder: &memchr::memmem::Finder<'_>, search
     let mid_line = needle.last() != Some(&b'\n');
     stream.window.consume(at + needle.len());
     stream.mid_line = mid_line;
-    Some(Match { text, skipped, partial: false })
+    Some(Match { text, skipped, partial: false, truncated: false })
 }
 
 /// A line in what is unread, from wherever it was looked for.
@@ -328,6 +330,7 @@ fn find_line(stream: &mut Stream, test: &mut dyn FnMut(&str) -> bool, searched: 
                 text: text.into_owned(),
                 skipped: String::from_utf8_lossy(&unread[..begin]).into_owned(),
                 partial: line.partial,
+                truncated: begin == 0 && stream.window.is_cut(),
             };
             consume_line(stream, begin + line.length);
             return Some(found);

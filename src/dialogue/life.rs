@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::stop::{Escapee, Survivor};
 use crate::sys::OwnedFd;
@@ -19,8 +19,8 @@ pub(crate) trait News: Send + fmt::Debug {
 /// One piece of news.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// The helper has ended; these live on below its keeper.
-    Exited { status: ExitStatus, left: Vec<Escapee> },
+    /// The helper has ended.
+    Exited(Exit),
     /// Nothing is left. These had to be ended beside the helper, and these could not be.
     Gone { escapees: Vec<Escapee>, survivors: Vec<Survivor> },
     /// There will be no more news, and that is wrong.
@@ -31,8 +31,12 @@ pub(crate) enum Heard {
 #[derive(Debug, Clone)]
 pub(crate) struct Exit {
     pub(crate) status: ExitStatus,
-    pub(crate) at: Instant,
+    /// How long after its start.
+    pub(crate) after: Duration,
+    /// These lived on below its keeper.
     pub(crate) left: Vec<Escapee>,
+    /// Why it was ended without the test having asked for it; empty if it was not.
+    pub(crate) note: String,
 }
 
 /// The confirmed end of the helper's whole tree.
@@ -67,8 +71,8 @@ impl Life {
         while let Some(heard) = self.news.as_mut().and_then(|n| n.hear()) {
             any = true;
             match heard {
-                Heard::Exited { status, left } => {
-                    self.exited.get_or_insert(Exit { status, at: Instant::now(), left });
+                Heard::Exited(exit) => {
+                    self.exited.get_or_insert(exit);
                 }
                 Heard::Gone { escapees, survivors } => {
                     self.gone = Some(Gone { escapees, survivors });

@@ -137,6 +137,7 @@ pub struct Match {
     pub(crate) text: String,
     pub(crate) skipped: String,
     pub(crate) partial: bool,
+    pub(crate) truncated: bool,
 }
 
 impl Match {
@@ -148,6 +149,11 @@ impl Match {
     /// What was passed over on the way to it.
     pub fn skipped(&self) -> &str {
         &self.skipped
+    }
+
+    /// The beginning of this line is missing: more was unread than is kept (see [`buffer`](crate::FixtureBuilder::buffer)).
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
     }
 
     /// The stream ended in the middle of this line: it has no line ending.

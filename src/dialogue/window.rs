@@ -38,6 +38,8 @@ pub(crate) struct Window {
     /// How many bytes of the stream lie before `start`.
     offset: u64,
     dropped: u64,
+    /// What is unread begins inside a line whose beginning was dropped.
+    cut: bool,
     capacity: usize,
     chunk: usize,
     /// Has the pipe been enlarged, or has the kernel refused?
@@ -52,6 +54,7 @@ impl Window {
             end: 0,
             offset: 0,
             dropped: 0,
+            cut: false,
             capacity: capacity.max(1),
             chunk: CHUNK,
             grown: false,
@@ -73,7 +76,13 @@ impl Window {
         self.dropped
     }
 
+    /// Was the beginning of the first unread line dropped?
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     pub(crate) fn consume(&mut self, n: usize) {
+        self.cut &= n == 0;
         let n = n.min(self.end - self.start);
         self.start += n;
         self.offset += n as u64;
@@ -92,7 +101,9 @@ impl Window {
     pub(crate) fn fill(&mut self, fd: &OwnedFd) -> io::Result<Filled> {
         let excess = (self.end - self.start).saturating_sub(self.capacity);
         if excess > 0 {
+            let cut = self.unread()[excess - 1] != b'\n';
             self.consume(excess);
+            self.cut = cut;
             self.dropped += excess as u64;
         }
         self.make_room();

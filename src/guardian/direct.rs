@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,9 @@ static GROUPS: Mutex<Vec<Arc<Group>>> = Mutex::new(Vec::new());
 impl Group {
     /// Signals the group while its number is pinned by the unreaped leader.
     fn signal(&self, signal: i32) {
-        let leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        // A test that reaps children which are not its own (`waitpid(-1)`) has freed the number.
+        *leader = leader.filter(|pid| process::is_unreaped(*pid));
         if let Some(group) = *leader {
             // ESRCH: nobody is left in it.
             let _ = process::signal_group(group, signal);
@@ -50,12 +52,12 @@ impl Group {
     }
 
     /// Kills the whole group, whoever is left in it, and reaps the leader.
-    fn finish(&self, child: &mut std::process::Child) {
+    fn finish(&self, child: &Mutex<Child>) {
         self.signal(signals::SIGKILL);
         self.wait(Instant::now() + KILL_LIMIT);
         let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
         if leader.take().is_some() {
-            let _ = child.try_wait();
+            let _ = child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
         }
     }
 }
@@ -91,21 +93,25 @@ pub(super) fn spawn(order: &Order, stdio: [OwnedFd; 3]) -> io::Result<(i32, Owne
         command.stderr(Stdio::from(stderr.try_clone()?));
         command.process_group(0);
         match command.spawn() {
-            Ok(mut child) => {
+            Ok(child) => {
                 let pid = child.id() as i32;
                 let ladder = order.ladder;
+                let child = Arc::new(Mutex::new(child));
+                let own = Arc::clone(&child);
                 let started = process::watch_child(pid).and_then(|ended| {
                     let group = Arc::new(Group { leader: Mutex::new(Some(pid)), ended, ladder });
                     let stand_in = Arc::clone(&group);
-                    let serve = move || serve(&stand_in, &mut child, Link::new(theirs));
+                    let serve = move || serve(&stand_in, &own, Link::new(theirs));
                     let thread = std::thread::Builder::new().name("foster-direct".to_owned());
                     signals::with_all_blocked(|| thread.spawn(serve))?;
                     GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(group);
                     Ok(())
                 });
                 if let Err(e) = started {
-                    // No half-wired helper. It is an unreaped child of ours, and the leader of its group.
+                    // No half-wired helper, and no zombie. It is an unreaped child of ours, and the leader of its group.
                     let _ = process::signal_group(pid, signals::SIGKILL);
+                    let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+                    process::reap_child(&mut child, Instant::now() + KILL_LIMIT);
                     return Err(e);
                 }
                 return Ok((pid, ours));
@@ -117,7 +123,8 @@ pub(super) fn spawn(order: &Order, stdio: [OwnedFd; 3]) -> io::Result<(i32, Owne
 }
 
 /// The stand-in's whole life: it ends when the fixture lets go of its socket, or when the group is gone.
-fn serve(group: &Arc<Group>, child: &mut std::process::Child, mut link: Link) {
+fn serve(group: &Arc<Group>, child: &Mutex<Child>, mut link: Link) {
+    let started = Instant::now();
     let mut told = false;
     let mut stop_at: Option<(Instant, Ladder)> = None;
     let tell = |link: &Link, frame: &Frame| {
@@ -132,7 +139,7 @@ fn serve(group: &Arc<Group>, child: &mut std::process::Child, mut link: Link) {
             told = true;
             let leader = *group.leader.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(status) = leader.and_then(process::peek_status) {
-                tell(&link, &Frame::Exited { status, left: Vec::new() });
+                tell(&link, &exited(status, started));
             }
             if stop_at.is_some() {
                 break;
@@ -166,12 +173,16 @@ fn serve(group: &Arc<Group>, child: &mut std::process::Child, mut link: Link) {
     group.wait(Instant::now() + KILL_LIMIT);
     if !told {
         if let Some(status) = leader.and_then(process::peek_status) {
-            tell(&link, &Frame::Exited { status, left: Vec::new() });
+            tell(&link, &exited(status, started));
         }
     }
     group.finish(child);
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|g| !Arc::ptr_eq(g, group));
     tell(&link, &Frame::Gone { escapees: Vec::new(), survivors: Vec::new() });
+}
+
+fn exited(status: ExitStatus, started: Instant) -> Frame {
+    Frame::Exited { status, after: started.elapsed(), left: Vec::new(), note: String::new() }
 }
 
 /// Ends every group of this process: all are asked at once, and one grace is paid.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::link::{Link, Next, send};
 use super::protocol::{Frame, Ladder, Order};
 use super::{direct, start};
-use crate::dialogue::life::{Heard, News};
+use crate::dialogue::life::{Exit, Heard, News};
 use crate::level::{self, Level};
 use crate::registry;
 use crate::stop::{Escapee, Survivor};
@@ -50,6 +50,7 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) struct Handle {
     pid: i32,
+    keeper: Option<i32>,
     pidfd: Option<OwnedFd>,
     socket: Arc<OwnedFd>,
     /// One request at a time, or frames would be mixed.
@@ -67,7 +68,7 @@ pub(crate) struct Reports {
 /// Starts a helper with these as its standard streams.
 pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -> Result<(Handle, Reports), Failure> {
     let order = order(request)?;
-    let guardian = start::guardian();
+    let guardian = start::guardian().map_err(guardian_failure)?;
     let reached = if guardian.is_ok() { Level::L2 } else { Level::L1 };
     level::check_required(reached).map_err(Failure::Level)?;
     start::note_ladder(request.ladder.total());
@@ -77,7 +78,7 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
         let link = Link::new(socket);
         return Ok(assemble(pid, None, process::pidfd(pid).ok(), link));
     };
-    let cwd = fds::open_dir(".".as_ref()).map_err(|e| wiring_or(e, |e| Failure::Step(Stage::Chdir, e)))?;
+    let cwd = open_cwd(request).map_err(|e| wiring_or(e, |e| Failure::Step(Stage::Chdir, e)))?;
     let [stdin, stdout, stderr] = &stdio;
     let travel = [cwd.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let frame = Frame::Spawn(Box::new(order));
@@ -106,7 +107,9 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
             let pidfd = link.take_fd();
             return Ok(assemble(pid, Some(keeper), pidfd, link));
         }
-        Ok(Frame::Refused { stage, errno }) => Failure::Step(stage, io::Error::from_raw_os_error(errno)),
+        Ok(Frame::Refused { stage, errno }) => {
+            wiring_or(io::Error::from_raw_os_error(errno), |e| Failure::Step(stage, e))
+        }
         Ok(_) => Failure::Guardian(io::Error::other("the keeper gave an answer that makes no sense")),
         Err(e) => guardian_failure(e),
     };
@@ -114,8 +117,18 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
     Err(failure)
 }
 
+/// Where the helper's working directory begins: that of the test process, unless the request leaves it for an absolute one.
+fn open_cwd(request: &Request) -> io::Result<OwnedFd> {
+    let absolute = request.dir.as_ref().is_some_and(|dir| std::path::Path::new(dir).is_absolute());
+    match fds::open_dir(".".as_ref()) {
+        // The test process may stand where it may not search any more.
+        Err(e) if absolute && e.kind() == io::ErrorKind::PermissionDenied => fds::open_dir("/".as_ref()),
+        other => other,
+    }
+}
+
 fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -> (Handle, Reports) {
-    let handle = Handle { pid, pidfd, socket: link.socket(), sending: Mutex::new(()) };
+    let handle = Handle { pid, keeper, pidfd, socket: link.socket(), sending: Mutex::new(()) };
     (handle, Reports { link, pid, keeper })
 }
 
@@ -210,6 +223,11 @@ impl Handle {
         self.ask(&Frame::Kill)
     }
 
+    /// The last resort against a keeper that does not answer: the guardian ends it, and then what it has left.
+    pub(crate) fn give_up_on_keeper(&self) -> bool {
+        self.keeper.is_some_and(start::kill_keeper)
+    }
+
     fn ask(&self, frame: &Frame) -> io::Result<()> {
         let _one_at_a_time = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         send(&self.socket, frame, &[], Instant::now() + REQUEST_LIMIT)
@@ -239,7 +257,9 @@ impl News for Reports {
         }
         match next {
             Ok(Next::NotYet) => None,
-            Ok(Next::Frame(Frame::Exited { status, left })) => Some(Heard::Exited { status, left: escapees(left) }),
+            Ok(Next::Frame(Frame::Exited { status, after, left, note })) => {
+                Some(Heard::Exited(Exit { status, after, left: escapees(left), note }))
+            }
             Ok(Next::Frame(Frame::Gone { escapees: found, survivors })) => {
                 let survivors = survivors.into_iter().map(|s| Survivor::new(s.pid, s.command, s.reason)).collect();
                 Some(Heard::Gone { escapees: escapees(found), survivors })

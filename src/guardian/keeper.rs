@@ -29,6 +29,10 @@ pub(super) const EXIT_WITH_SURVIVORS: i32 = 2;
 /// How long a reply may wait for room in the socket. It always has room, unless the test process has lost its mind.
 const REPLY_LIMIT: Duration = Duration::from_secs(1);
 
+/// Why a keeper ends its tree without having been asked to.
+const GUARDIAN_DIED: &str = "the guardian process had died";
+const NONSENSE: &str = "the test process had sent what makes no sense";
+
 /// A report names no more processes than this, and cuts their command lines here: it has to fit into the socket's buffer
 /// while nobody reads.
 const MOST_FOUND: usize = 128;
@@ -54,10 +58,13 @@ struct Keeper {
     born: Watched,
     child_ends: OwnedFd,
     helper: Option<i32>,
+    started: Instant,
     /// The helper's status, once it has one.
     status: Option<ExitStatus>,
     /// What had left the helper when the end was asked for.
     escapees: BTreeMap<i32, Found>,
+    /// Children that have been sent SIGTERM and are not reaped yet.
+    asked: BTreeSet<i32>,
     ladder: Ladder,
     step: Step,
 }
@@ -93,8 +100,10 @@ pub(super) fn main(born: Birthright) -> ! {
         born: Watched { farewell, test_process, guardian, root },
         child_ends,
         helper: None,
+        started: Instant::now(),
         status: None,
         escapees: BTreeMap::new(),
+        asked: BTreeSet::new(),
         ladder: Ladder { eof: None, term: None },
         step: Step::Serving,
     };
@@ -122,9 +131,14 @@ impl Keeper {
             ],
             deadline,
         );
-        let Ok([test_process, guardian, child_ended, asked, farewell]) = ready else { self.take_down_and_exit(true) };
-        if test_process || guardian {
-            self.take_down_and_exit(true);
+        let Ok([test_process, guardian, child_ended, asked, farewell]) = ready else {
+            self.take_down_and_exit(Some("the keeper could not wait any more"));
+        };
+        if test_process {
+            self.take_down_and_exit(Some("the test process had ended"));
+        }
+        if guardian {
+            self.take_down_and_exit(Some(GUARDIAN_DIED));
         }
         if child_ended {
             self.reap();
@@ -134,7 +148,7 @@ impl Keeper {
         }
         if farewell {
             if is_ready(&self.born.guardian, Until::Readable) {
-                self.take_down_and_exit(true);
+                self.take_down_and_exit(Some(GUARDIAN_DIED));
             }
             self.descend(self.ladder);
         }
@@ -150,17 +164,20 @@ impl Keeper {
         loop {
             match self.link.next() {
                 Ok(Next::NotYet) => return,
-                Ok(Next::Closed) => self.take_down_and_exit(true),
+                Ok(Next::Closed) => self.take_down_and_exit(Some("the test process had let go of it")),
                 Ok(Next::Frame(Frame::Spawn(order))) if self.helper.is_none() => self.spawn(*order),
-                Ok(Next::Frame(Frame::Terminate)) => self.ask_to_leave(),
+                Ok(Next::Frame(Frame::Terminate)) => {
+                    self.asked.clear();
+                    self.ask_to_leave();
+                }
                 Ok(Next::Frame(Frame::Stop(ladder))) => self.descend(ladder),
-                Ok(Next::Frame(Frame::Kill)) => self.take_down_and_exit(false),
-                Ok(Next::Frame(_)) => self.take_down_and_exit(true),
+                Ok(Next::Frame(Frame::Kill)) => self.take_down_and_exit(None),
+                Ok(Next::Frame(_)) => self.take_down_and_exit(Some(NONSENSE)),
                 Err(e) => {
                     // Descriptors were lost (EMFILE), or a frame made no sense.
                     let errno = e.raw_os_error().unwrap_or(0);
                     self.tell(&Frame::Refused { stage: Stage::Prepare, errno });
-                    self.take_down_and_exit(true);
+                    self.take_down_and_exit(Some(NONSENSE));
                 }
             }
         }
@@ -169,9 +186,10 @@ impl Keeper {
     fn spawn(&mut self, order: Order) {
         let mut fd = || self.link.take_fd();
         let (Some(cwd), Some(stdin), Some(stdout), Some(stderr)) = (fd(), fd(), fd(), fd()) else {
-            self.take_down_and_exit(true);
+            self.take_down_and_exit(Some(NONSENSE));
         };
         self.ladder = order.ladder;
+        self.started = Instant::now();
         let Order { candidates, args, env, dir, inherited, .. } = order;
         let program = Program { candidates, args, env, cwd, dir, stdio: [stdin, stdout, stderr], inherited };
         let started = clone::start(&program);
@@ -195,7 +213,9 @@ impl Keeper {
     /// Collects what has ended, tells about the helper, and leaves when nothing is left.
     fn reap(&mut self) {
         let (helper, mut ended) = (self.helper, None);
+        let asked = &mut self.asked;
         let empty = tree::reap_all(&self.child_ends, &mut |pid, status| {
+            asked.remove(&pid);
             if Some(pid) == helper {
                 ended = Some(status);
             }
@@ -203,7 +223,7 @@ impl Keeper {
         if let Some(status) = ended {
             self.status = Some(status);
             let left = if empty { Vec::new() } else { self.outside_helper() };
-            self.tell(&Frame::Exited { status, left });
+            self.tell_exit(status, left, "");
             if let Step::AwaitingExit(_) = self.step {
                 self.next_step();
             }
@@ -212,6 +232,10 @@ impl Keeper {
             let escapees = self.take_escapees();
             self.tell(&Frame::Gone { escapees, survivors: Vec::new() });
             exit_now(0);
+        }
+        if let Step::AwaitingLeave(_) = self.step {
+            // Whoever has lost its parent just now, in a process group of its own, has not been asked yet.
+            self.ask_to_leave();
         }
     }
 
@@ -269,20 +293,21 @@ impl Keeper {
                 // What has reacted already (or has been gone for long) need not be waited for.
                 self.reap();
             }
-            _ => self.take_down_and_exit(false),
+            _ => self.take_down_and_exit(None),
         }
     }
 
-    /// SIGTERM to every group of ours, and SIGCONT, so that what was stopped can act on it.
-    fn ask_to_leave(&self) {
-        let children = procfs::children(process::own_pid());
+    /// SIGTERM to every group of ours that has not had it yet, and SIGCONT, so that what was stopped can act on it.
+    fn ask_to_leave(&mut self) {
+        let mut children = procfs::children(process::own_pid());
+        children.retain(|pid| self.asked.insert(*pid));
         tree::signal_groups(&children, signals::SIGTERM);
         tree::signal_groups(&children, signals::SIGCONT);
     }
 
-    /// Kills everything, tells what that took, and ends. `abandoned` when there is nobody left to ask or to tell.
-    fn take_down_and_exit(&mut self, abandoned: bool) -> ! {
-        if !abandoned {
+    /// Kills everything, tells what that took, and ends. `abandoned` says why, if it was not asked for.
+    fn take_down_and_exit(&mut self, abandoned: Option<&str>) -> ! {
+        if abandoned.is_none() {
             self.note_escapees();
         }
         let (helper, mut ended) = (self.helper, None);
@@ -293,7 +318,7 @@ impl Keeper {
                 }
             });
         if let Some(status) = ended {
-            self.tell(&Frame::Exited { status, left: Vec::new() });
+            self.tell_exit(status, Vec::new(), abandoned.unwrap_or_default());
         }
         let code = if survivors.is_empty() { 0 } else { EXIT_WITH_SURVIVORS };
         let escapees = self.take_escapees();
@@ -303,7 +328,16 @@ impl Keeper {
             // and the last one to finish finds nothing in use.
             let _ = std::fs::remove_dir_all(&self.born.root);
         }
+        if abandoned.is_some() {
+            // A guardian that somebody has stopped would stay behind; to one that runs it means nothing.
+            let _ = process::signal_pidfd(self.born.guardian.as_fd(), signals::SIGCONT);
+        }
         exit_now(code)
+    }
+
+    fn tell_exit(&self, status: ExitStatus, left: Vec<Found>, note: &str) {
+        let note = note.to_owned();
+        self.tell(&Frame::Exited { status, after: self.started.elapsed(), left, note });
     }
 
     fn tell(&self, frame: &Frame) {

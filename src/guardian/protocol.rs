@@ -64,7 +64,7 @@ pub(crate) enum Frame {
     /// Guardian to test process: ready. `root` is where the fixtures' directories go.
     Welcome { pid: i32, root: PathBuf },
     /// Guardian to test process: this system lacks what it needs.
-    Unable { reason: String },
+    Unable { errno: i32, reason: String },
     /// Test process to guardian: one keeper, please.
     WantKeeper,
     /// Guardian to test process; the keeper's control socket travels with it.
@@ -86,13 +86,16 @@ pub(crate) enum Frame {
     Stop(Ladder),
     /// Test process to keeper: take everything down at once.
     Kill,
-    /// Keeper to test process: the helper has ended; this is still alive below it.
-    Exited { status: ExitStatus, left: Vec<Found> },
+    /// Keeper to test process: the helper has ended, so long after its start; this is still alive below it.
+    /// The note says why the keeper itself has ended it, if it was for lack of somebody to ask.
+    Exited { status: ExitStatus, after: Duration, left: Vec<Found>, note: String },
     /// Keeper to test process, its last frame: the kernel says that nothing is left. What had to be killed beside the
     /// helper, and what could not be.
     Gone { escapees: Vec<Found>, survivors: Vec<Survivor> },
     /// Guardian to test process: no keeper could be made, for this errno; it may be asked again.
     NoKeeper { errno: i32 },
+    /// Test process to guardian: this keeper does not answer any more; end it.
+    KillKeeper { pid: i32 },
 }
 
 impl Frame {
@@ -114,8 +117,8 @@ impl Frame {
             Frame::Welcome { pid, root } => {
                 out.u8(1).i32(*pid).path(root);
             }
-            Frame::Unable { reason } => {
-                out.u8(2).bytes(reason.as_bytes());
+            Frame::Unable { errno, reason } => {
+                out.u8(2).i32(*errno).bytes(reason.as_bytes());
             }
             Frame::WantKeeper => {
                 out.u8(3);
@@ -153,11 +156,14 @@ impl Frame {
             Frame::Kill => {
                 out.u8(12);
             }
-            Frame::Exited { status, left } => {
-                out.u8(13).i32(status.into_raw()).found(left);
+            Frame::Exited { status, after, left, note } => {
+                out.u8(13).i32(status.into_raw()).duration(*after).found(left).bytes(note.as_bytes());
             }
             Frame::NoKeeper { errno } => {
                 out.u8(15).i32(*errno);
+            }
+            Frame::KillKeeper { pid } => {
+                out.u8(16).i32(*pid);
             }
             Frame::Gone { escapees, survivors } => {
                 out.u8(14).found(escapees).survivors(survivors);
@@ -174,7 +180,7 @@ impl Frame {
         let frame = match r.u8()? {
             0 => Frame::Hello { version: r.u32()?, nonce: r.u64()?, runner: r.i32()?, temp_dir: r.path()? },
             1 => Frame::Welcome { pid: r.i32()?, root: r.path()? },
-            2 => Frame::Unable { reason: r.text()? },
+            2 => Frame::Unable { errno: r.i32()?, reason: r.text()? },
             3 => Frame::WantKeeper,
             4 => Frame::Keeper { pid: r.i32()? },
             5 => Frame::Goodbye { slowest: r.duration()? },
@@ -195,9 +201,15 @@ impl Frame {
             10 => Frame::Terminate,
             11 => Frame::Stop(r.ladder()?),
             12 => Frame::Kill,
-            13 => Frame::Exited { status: ExitStatus::from_raw(r.i32()?), left: r.found()? },
+            13 => Frame::Exited {
+                status: ExitStatus::from_raw(r.i32()?),
+                after: r.duration()?,
+                left: r.found()?,
+                note: r.text()?,
+            },
             14 => Frame::Gone { escapees: r.found()?, survivors: r.survivors()? },
             15 => Frame::NoKeeper { errno: r.i32()? },
+            16 => Frame::KillKeeper { pid: r.i32()? },
             _ => return None,
         };
         r.0.is_empty().then_some(frame)
@@ -217,7 +229,7 @@ mod tests {
         vec![
             Frame::Hello { version: 3, nonce: u64::MAX, runner: -1, temp_dir: "/tmp".into() },
             Frame::Welcome { pid: 1, root: "/tmp/x".into() },
-            Frame::Unable { reason: "no /proc".into() },
+            Frame::Unable { errno: 0, reason: "no /proc".into() },
             Frame::WantKeeper,
             Frame::Keeper { pid: 4 },
             Frame::Goodbye { slowest: Duration::from_secs(3) },
@@ -235,9 +247,15 @@ mod tests {
             Frame::Terminate,
             Frame::Stop(ladder),
             Frame::Kill,
-            Frame::Exited { status: ExitStatus::from_raw(256), left: vec![found.clone()] },
+            Frame::Exited {
+                status: ExitStatus::from_raw(256),
+                after: Duration::from_millis(3),
+                left: vec![found.clone()],
+                note: "because".into(),
+            },
             Frame::Gone { escapees: vec![found], survivors: vec![survivor] },
             Frame::NoKeeper { errno: 11 },
+            Frame::KillKeeper { pid: 12 },
         ]
     }
 

@@ -70,7 +70,7 @@ impl Guardian {
     fn start(socket: OwnedFd, marker: &Marker) -> io::Result<Guardian> {
         forget_origin(&[&socket])?;
         process::set_name(c"foster-guardian");
-        process::raise_open_files();
+        process::raise_limits();
         let mut control = Link::new(socket);
         let (runner, temp_dir) = match control.wait_next(Instant::now() + HELLO_LIMIT)? {
             Frame::Hello { version: VERSION, nonce, runner, temp_dir } if nonce == marker.nonce => (runner, temp_dir),
@@ -79,13 +79,14 @@ impl Guardian {
         let goodbye = Link::new(control.take_fd().ok_or(io::ErrorKind::InvalidData)?);
         match Guardian::equip(control, goodbye, marker, runner, &temp_dir) {
             Ok(mut guardian) => {
-                guardian.ensure_spare()?;
+                // If there is no room for it now, it is made when it is needed, or refused then.
+                let _ = guardian.ensure_spare();
                 let welcome = Frame::Welcome { pid: process::own_pid(), root: guardian.root.clone() };
                 guardian.control.send(&welcome, &[], Instant::now() + REPLY_LIMIT)?;
                 Ok(guardian)
             }
-            Err((control, reason)) => {
-                control.send(&Frame::Unable { reason }, &[], Instant::now() + REPLY_LIMIT)?;
+            Err((control, errno, reason)) => {
+                control.send(&Frame::Unable { errno, reason }, &[], Instant::now() + REPLY_LIMIT)?;
                 Err(io::ErrorKind::Unsupported.into())
             }
         }
@@ -98,25 +99,26 @@ impl Guardian {
         marker: &Marker,
         runner: i32,
         temp_dir: &Path,
-    ) -> Result<Guardian, (Link, String)> {
-        let acquire = || -> Result<_, String> {
-            let missing = |what: &'static str| move |e: io::Error| format!("{what}: {e}");
+    ) -> Result<Guardian, (Link, i32, String)> {
+        let acquire = || -> Result<_, (i32, String)> {
+            let missing =
+                |what: &'static str| move |e: io::Error| (e.raw_os_error().unwrap_or(0), format!("{what}: {e}"));
             if !procfs::available() {
-                return Err("/proc is not mounted".to_owned());
+                return Err((0, "there is no /proc that shows this process".to_owned()));
             }
             process::become_subreaper().map_err(missing("prctl(PR_SET_CHILD_SUBREAPER)"))?;
             let child_ends = signals::child_ends().map_err(missing("signalfd"))?;
             let own = process::pidfd(process::own_pid()).map_err(missing("pidfd_open"))?;
             let test_process = process::pidfd(marker.test_process).map_err(missing("pidfd_open"))?;
             if process::parent_pid() != marker.test_process {
-                return Err("the test process has ended".to_owned());
+                return Err((0, "the test process has ended".to_owned()));
             }
             let farewell = pipe().map_err(missing("pipe"))?;
             Ok((child_ends, own, test_process, farewell))
         };
         let (child_ends, own, test_process, (hear, say)) = match acquire() {
             Ok(all) => all,
-            Err(reason) => return Err((control, reason)),
+            Err((errno, reason)) => return Err((control, errno, reason)),
         };
         // The pidfd is opened first and the relation checked afterwards, so it is the runner's and nobody else's.
         let runner = process::pidfd(runner)
@@ -209,6 +211,12 @@ impl Guardian {
                         if self.control.send(&no, &[], Instant::now() + REPLY_LIMIT).is_err() {
                             return Some(TestProcessGone);
                         }
+                    }
+                }
+                Ok(Next::Frame(Frame::KillKeeper { pid })) => {
+                    if self.keepers.contains(&pid) {
+                        // It has not been reaped, or it would not be in the list: the number is its own.
+                        let _ = process::signal_child(pid, signals::SIGKILL);
                     }
                 }
                 Ok(Next::Closed | Next::Frame(_)) | Err(_) => return Some(TestProcessGone),

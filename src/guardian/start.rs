@@ -59,19 +59,51 @@ pub(crate) fn slowest() -> Duration {
     Duration::from_micros(SLOWEST.load(Ordering::Relaxed))
 }
 
-/// The guardian, started if this is the first call. `Err` says why there is none; the level is lower then.
+/// The guardian, started if this is the first call. The inner `Err` says why there can be none; the level is lower then.
 ///
 /// However many threads come at once, one guardian is started and all of them wait for it.
-pub(crate) fn guardian() -> Result<&'static Guardian, &'static str> {
-    let result = GUARDIAN.get_or_init(|| {
-        let started = if settings::disabled("guardian") { Err("FOSTER_DISABLE=guardian".to_owned()) } else { start() };
-        match &started {
-            Ok(_) => level::reached(Level::L2, None),
-            Err(reason) => level::reached(Level::L1, Some(reason)),
+///
+/// # Errors
+///
+/// What may be different the next time is an error and is not remembered: no descriptors, no processes, no time.
+pub(crate) fn guardian() -> io::Result<Result<&'static Guardian, &'static str>> {
+    let result = GUARDIAN.get_or_try_init(|| {
+        let started = if settings::disabled("guardian") {
+            Err(Obstacle::Lasting("FOSTER_DISABLE=guardian".to_owned()))
+        } else {
+            start()
+        };
+        match started {
+            Ok(guardian) => {
+                level::reached(Level::L2, None);
+                Ok(Ok(guardian))
+            }
+            Err(Obstacle::Lasting(reason)) => {
+                level::reached(Level::L1, Some(&reason));
+                Ok(Err(reason))
+            }
+            Err(Obstacle::Passing(e)) => Err(e),
         }
-        started
-    });
-    result.as_ref().map_err(String::as_str)
+    })?;
+    Ok(result.as_ref().map_err(String::as_str))
+}
+
+/// Why there is no guardian.
+enum Obstacle {
+    /// There can be none in this process.
+    Lasting(String),
+    /// It may work the next time.
+    Passing(io::Error),
+}
+
+impl Obstacle {
+    fn new(what: &str, e: io::Error) -> Obstacle {
+        match e.raw_os_error() {
+            Some(code) if crate::sys::is_exhaustion(code) => Obstacle::Passing(e),
+            _ if e.kind() == io::ErrorKind::TimedOut => Obstacle::Passing(e),
+            _ => Obstacle::Lasting(format!("{what}: {e}")),
+        }
+    }
 }
 
 /// The guardian, if one was started by this very process.
@@ -82,30 +114,31 @@ fn running() -> Option<&'static Guardian> {
 
 /// The directory under which fixtures make theirs, if there is a guardian to remove it.
 pub(crate) fn root() -> Option<PathBuf> {
-    guardian().ok().map(|g| g.root.clone()).filter(|r| !r.as_os_str().is_empty())
+    guardian().ok()?.ok().map(|g| g.root.clone()).filter(|r| !r.as_os_str().is_empty())
 }
 
-fn start() -> Result<Guardian, String> {
+fn start() -> Result<Guardian, Obstacle> {
     if !reexec::constructor_ran() {
-        return Err("the constructor of foster was not linked into this program".to_owned());
+        return Err(Obstacle::Lasting("the constructor of foster was not linked into this program".to_owned()));
     }
     if std::env::var_os(MARKER).is_some() {
         // A program that was not diverted although it should have been must not start itself without end.
-        return Err(format!("{MARKER} is set, so this process was itself started as a guardian"));
+        return Err(Obstacle::Lasting(format!("{MARKER} is set, as if this process itself were a guardian")));
     }
     let deadline = Instant::now() + START_LIMIT;
     let mut failures = Vec::new();
     for program in reexec::programs() {
         match start_from(&program, deadline) {
             Ok(guardian) => return Ok(guardian),
-            Err(reason) => failures.push(format!("{}: {reason}", program.display())),
+            Err(Obstacle::Lasting(reason)) => failures.push(format!("{}: {reason}", program.display())),
+            Err(passing) => return Err(passing),
         }
     }
-    Err(format!("the guardian process did not start ({})", failures.join("; ")))
+    Err(Obstacle::Lasting(format!("the guardian process did not start ({})", failures.join("; "))))
 }
 
-fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, String> {
-    let failed = |what: &'static str| move |e: io::Error| format!("{what}: {e}");
+fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, Obstacle> {
+    let failed = |what: &'static str| move |e: io::Error| Obstacle::new(what, e);
     let (ours, theirs) = socket::pair().map_err(failed("socketpair"))?;
     let (goodbye, goodbye_theirs) = socket::pair().map_err(failed("socketpair"))?;
     let marker = Marker { test_process: process::own_pid(), nonce: reexec::nonce() };
@@ -136,10 +169,16 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
             let _ = child.kill();
             let _ = child.wait();
             Err(match answer {
-                Ok(Frame::Unable { reason }) => reason,
-                Ok(_) => "it gave an answer that makes no sense".to_owned(),
-                Err(e) if e.kind() == io::ErrorKind::TimedOut => "it did not answer in time".to_owned(),
-                Err(_) => "it ended without an answer, as a program does that was not diverted before main".to_owned(),
+                Ok(Frame::Unable { errno, reason }) if crate::sys::is_exhaustion(errno) => {
+                    drop(reason);
+                    Obstacle::Passing(io::Error::from_raw_os_error(errno))
+                }
+                Ok(Frame::Unable { reason, .. }) => Obstacle::Lasting(reason),
+                Ok(_) => Obstacle::Lasting("it gave an answer that makes no sense".to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => Obstacle::Passing(e),
+                Err(_) => Obstacle::Lasting(
+                    "it ended without an answer, as a program does that was not diverted before main".to_owned(),
+                ),
             })
         }
     }
@@ -190,17 +229,26 @@ impl Guardian {
         Ok((socket, pid))
     }
 
+    /// Has a keeper killed that does not answer any more. What it leaves falls to the guardian, which ends it.
+    pub(super) fn kill_keeper(&self, pid: i32) -> io::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        lock(&self.control).link.send(&Frame::KillKeeper { pid }, &[], deadline)
+    }
+
     /// Asks for the end of everything, waits until it is confirmed, and reaps the guardian.
     fn goodbye(&self) -> Result<Vec<Survivor>, io::Error> {
         let Some(mut link) = lock(&self.goodbye).take() else { return Ok(Vec::new()) };
         let slowest = slowest();
         let deadline = Instant::now() + slowest + GOODBYE_SLACK;
-        link.send(&Frame::Goodbye { slowest }, &[], deadline)?;
-        let answer = link.wait_next(deadline);
+        let asked = link.send(&Frame::Goodbye { slowest }, &[], deadline);
+        let answer = asked.and_then(|()| link.wait_next(deadline));
         if answer.is_ok() {
             // It ends right after its last word; its zombie would be a process that we left behind.
             process::reap_child(&mut lock(&self.child), deadline);
             registry::forget(self.pid);
+        } else if !self.root.as_os_str().is_empty() {
+            // It was killed, and perhaps its keepers with it: then nobody else removes what it had made.
+            let _ = std::fs::remove_dir_all(&self.root);
         }
         match answer? {
             Frame::Empty { survivors } => Ok(survivors),
@@ -214,6 +262,11 @@ impl Guardian {
 /// Without a guardian, or in a copy (fork) of the process that it serves, there is nothing to do here.
 pub(crate) fn goodbye() -> Result<Vec<Survivor>, io::Error> {
     running().map_or_else(|| Ok(Vec::new()), Guardian::goodbye)
+}
+
+/// Has a keeper killed that does not answer any more; true if there was somebody to ask.
+pub(crate) fn kill_keeper(pid: i32) -> bool {
+    running().is_some_and(|guardian| guardian.kill_keeper(pid).is_ok())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,5 +1,6 @@
 //! The exit hook: a return from `main`, `std::process::exit`, a failing libtest run; fixtures in statics and forgotten ones.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::guardian::start;
@@ -11,10 +12,9 @@ const SLACK: Duration = Duration::from_secs(15);
 static OWNER: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
 
 /// Registered once, at the first spawn, with `atexit` and not as a `#[dtor]`: see [`exit::at_exit`].
-pub(super) fn install() {
+pub(super) fn install() -> io::Result<()> {
     OWNER.store(process::own_pid(), std::sync::atomic::Ordering::Release);
-    // Refused only without memory; the guardian then sees the end of the process instead.
-    let _ = exit::at_exit(at_exit);
+    exit::at_exit(at_exit)
 }
 
 extern "C" fn at_exit() {

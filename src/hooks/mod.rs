@@ -5,7 +5,7 @@ pub(crate) mod atexit;
 pub(crate) mod panic;
 pub(crate) mod signal;
 
-use std::sync::Once;
+use once_cell::sync::OnceCell;
 
 use crate::dialogue::attendant;
 use crate::guardian::{direct, start};
@@ -13,16 +13,18 @@ use crate::report;
 use crate::settings;
 
 /// Installs all hooks, at the first spawn of the process.
+///
+/// What cannot be installed for want of descriptors, memory or threads is tried again at the next one.
 pub(crate) fn install() {
-    static ONCE: Once = Once::new();
+    static EXIT: OnceCell<()> = OnceCell::new();
+    static SIGNAL: OnceCell<()> = OnceCell::new();
+    static PANIC: OnceCell<()> = OnceCell::new();
     if settings::disabled("hooks") {
         return;
     }
-    ONCE.call_once(|| {
-        atexit::install();
-        signal::install();
-        panic::install();
-    });
+    let _ = EXIT.get_or_try_init(atexit::install);
+    let _ = SIGNAL.get_or_try_init(signal::install);
+    PANIC.get_or_init(panic::install);
 }
 
 /// Ends every helper: all are asked at once, and the longest grace among them is paid once.

@@ -2,15 +2,16 @@
 //!
 //! The handler only notes the signal and wakes a thread; the thread may lock, allocate and wait, which a handler may not.
 //! A second signal ends the process at once. A signal that is ignored, or that somebody handles already, is left alone;
-//! a handler that is installed later over ours replaces it: the guardian cleans up all the same.
+//! and if somebody installs a handler over ours, it is his alone to say what the signal means.
+
+use std::io;
 
 use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 const STACK: usize = 256 * 1024;
 
-pub(super) fn install() {
-    // Refused only without descriptors or memory; the guardian then sees the end of the process instead.
-    let Ok(Some(news)) = signals::catch_endings(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT]) else { return };
+pub(super) fn install() -> io::Result<()> {
+    let Some(news) = signals::catch_endings(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])? else { return Ok(()) };
     let wait = move || {
         if let Some(signal) = signals::next_ending(&news) {
             super::end_all();
@@ -18,8 +19,10 @@ pub(super) fn install() {
         }
     };
     let thread = std::thread::Builder::new().name("foster-signals".to_owned()).stack_size(STACK);
-    let started = signals::with_all_blocked(|| thread.spawn(wait));
-    if started.is_err() {
+    if signals::with_all_blocked(|| thread.spawn(wait)).is_err() {
+        // The handlers are there, but nobody to do the work: let a signal end the process as if they were not, and the
+        // guardian clean up.
         signals::release_endings();
     }
+    Ok(())
 }

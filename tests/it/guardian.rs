@@ -276,6 +276,60 @@ fn c13_exhausted_descriptors_are_an_error_and_no_half_wired_helper() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn attacked_succeeds(mode: &str) {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("attacked"));
+    let output = command.arg(mode).output().unwrap();
+    assert!(output.status.success(), "{mode}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A guardian that cannot fork says so; other fixtures and later spawns have no part in it.
+#[test]
+fn c13_exhausted_processes_are_an_error_and_cost_nobody_else_anything() {
+    attacked_succeeds("processes");
+}
+
+#[test]
+fn c13_too_few_descriptors_at_the_first_spawn_do_not_lower_the_level_for_good() {
+    attacked_succeeds("first-descriptors");
+}
+
+#[test]
+fn c1_a_keeper_killed_before_its_order_is_replaced() {
+    attacked_succeeds("idle-keeper");
+}
+
+/// C2 for keepers: who does not answer is ended, and then what it kept.
+#[test]
+fn c2_a_helper_that_stops_its_keeper_does_not_outlive_its_fixture() {
+    attacked_succeeds("stopped-keeper");
+}
+
+/// C8: where the guardian cannot prove its origin, the program's `main` runs once all the same.
+#[test]
+fn c8_main_does_not_run_twice() {
+    if !rustix::process::getuid().is_root() && !crate::real_programs::skipped("only root may make a pid namespace") {
+        return;
+    }
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("attacked"));
+    let output = command.arg("namespace").output().unwrap();
+    // Such a process cannot have children any more once its first one, init there, has ended: the spawn is an error.
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(out, "main runs\n", "{errors}");
+    assert!(errors.contains("failed to spawn `cat`"), "{errors}");
+}
+
+/// C10: a `/proc` that shows another pid namespace is none; its numbers are those of strangers.
+#[test]
+fn c10_the_proc_of_another_namespace_is_not_believed() {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--fork"]);
+    command.arg(assert_cmd::cargo::cargo_bin!("attacked")).arg("level");
+    let output = command.output().unwrap();
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(out, "L1\n", "{errors}");
+    assert!(errors.contains("there is no /proc that shows this process"), "{errors}");
+}
+
 /// C9: a program that was deleted while it runs can still start its guardian.
 #[test]
 fn c9_a_deleted_program_still_has_a_guardian() {

@@ -102,8 +102,17 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn a_handler_that_was_there_before_is_the_only_one() {
+    the_users_handler_decides("user-before");
+}
+
+#[test]
+fn a_handler_that_is_installed_later_decides() {
+    the_users_handler_decides("user-after");
+}
+
+fn the_users_handler_decides(mode: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let mut armed = arm(&mut hooks("user-before"), dir.path());
+    let mut armed = arm(&mut hooks(mode), dir.path());
     armed.handle.signal(Signal::TERM);
     let deadline = Instant::now() + LIMIT;
     let mut answer = String::new();

@@ -4,6 +4,7 @@ mod bombs;
 mod cargo;
 mod dialogue;
 mod endings;
+mod endurance;
 mod guardian;
 mod hooks;
 mod long_lived;

@@ -1,7 +1,5 @@
 //! The README's example, compiled and run, and the check that it really is the README's.
 
-use foster::prelude::*;
-
 #[test]
 fn greets() -> foster::Result {
     let fx = foster::cargo_bin!("greet").spawn()?; // a program of this package; any other: Fixture::command("bc")

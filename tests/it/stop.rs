@@ -56,6 +56,31 @@ fn a_stopped_helper_can_act_on_the_request() -> Result {
     Ok(())
 }
 
+/// What has a process group of its own loses its parent first, and is asked then.
+#[test]
+fn a_job_in_a_group_of_its_own_is_asked_too() -> Result {
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        "set -m; sh -c 'trap \"echo bye > {}; exit\" TERM; echo up; while :; do sleep 1; done' & wait",
+        dir.path().join("bye").display()
+    );
+    let fx = sh(&script).stop_policy(Stop::terminate(Duration::from_secs(20))).spawn()?;
+    fx.expect_line("up")?;
+    let began = Instant::now();
+    fx.stop()?;
+    assert!(began.elapsed() < ms(5000), "{:?}", began.elapsed());
+    assert_eq!(std::fs::read_to_string(dir.path().join("bye")).unwrap(), "bye\n");
+    Ok(())
+}
+
+#[test]
+fn a_real_time_signal_can_be_sent() -> Result {
+    let fx = Fixture::command("sleep").arg("50").spawn()?;
+    fx.signal(Signal::from_raw(40))?;
+    assert_eq!(fx.expect_exit()?.signal(), Some(40));
+    Ok(())
+}
+
 #[test]
 fn kill_does_not_ask() -> Result {
     let fx = sh("trap 'echo asked' TERM; echo up; while :; do sleep 1; done").spawn()?;

@@ -22,10 +22,10 @@ pub(crate) struct Inherited {
 impl Inherited {
     /// Reads the state of the calling process.
     ///
-    /// The umask comes from `/proc/self/status`: umask(2) can only be read by changing it,
+    /// The umask comes from `/proc/thread-self/status` (the main thread may have ended): umask(2) can only be read by changing it,
     /// which in a threaded process races with every file that another thread makes.
     pub(crate) fn now() -> Inherited {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|l| l.strip_prefix(name))?;
             Some(line.trim_start_matches(':').trim())

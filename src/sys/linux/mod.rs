@@ -43,3 +43,14 @@ pub(crate) fn ending_signal(status: std::process::ExitStatus) -> Option<i32> {
 pub(crate) fn say(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }
+
+/// What has run out, for people.
+pub(crate) fn name_shortage(e: &std::io::Error) -> &'static str {
+    match e.raw_os_error() {
+        Some(libc::EMFILE) => "this process has no descriptors left (ulimit -n)",
+        Some(libc::ENFILE) => "the system has no descriptors left",
+        Some(libc::EAGAIN) => "its user may have no more processes (ulimit -u)",
+        Some(libc::ENOMEM) => "the kernel has no memory for it, or no process can be made in this pid namespace",
+        _ => "the kernel has no room for it",
+    }
+}

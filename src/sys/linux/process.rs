@@ -25,10 +25,15 @@ pub(crate) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Signals exactly the process behind the handle; `ESRCH` once it has been reaped.
+/// Signals exactly the process behind the handle; `ESRCH` once it has been reaped (pidfd_send_signal(2)).
 pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let signal = known(signal)?;
-    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
+    use std::os::fd::AsRawFd;
+    // Not through rustix, whose type has no real-time signals.
+    // SAFETY: a live descriptor and plain numbers; a null siginfo is what kill(2) would send.
+    let done = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Signals a child that the caller has not reaped yet, so its number cannot have passed to a stranger.
@@ -94,6 +99,12 @@ pub(crate) fn peek_status(pid: i32) -> Option<ExitStatus> {
     Some(ExitStatus::from_raw(raw))
 }
 
+/// Is this still a child of the caller that nobody has reaped? Then its number is its own.
+pub(crate) fn is_unreaped(pid: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Pid::from_raw(pid).is_some_and(|pid| rustix::process::waitid(WaitId::Pid(pid), options).is_ok())
+}
+
 /// A descriptor that is readable once this unreaped child of the caller has ended.
 ///
 /// A pidfd where the kernel has them; before Linux 5.3, the end of a pipe that a waiting thread lets go.
@@ -140,12 +151,16 @@ pub(crate) fn new_session() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the caller's own soft limit of open files to its hard limit.
-pub(crate) fn raise_open_files() {
+/// Raises the caller's own soft limits to its hard ones where they could stop it from doing its work.
+///
+/// The test process may have had low ones for a moment; helpers get the limits that their request brings.
+pub(crate) fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let now = getrlimit(Resource::Nofile);
-    // Best effort: with the old limit, killing a huge tree merely takes more rounds.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    for resource in [Resource::Nofile, Resource::Nproc, Resource::As, Resource::Data, Resource::Fsize] {
+        let now = getrlimit(resource);
+        // Best effort: with the old limit some requests are refused, and that is said.
+        let _ = setrlimit(resource, Rlimit { current: now.maximum, maximum: now.maximum });
+    }
 }
 
 /// Copies the caller. `Ok(0)` in the copy.

@@ -16,6 +16,9 @@ pub(crate) const MARKER: &str = "FOSTER_GUARDIAN";
 /// The first argument after the harmless ones: a libtest `main` that was not diverted lists no test and ends.
 const ARGS: [&str; 3] = ["--exact", "--list", "__foster_guardian__"];
 
+/// The name under which it runs.
+const NAME: &str = "foster-guardian";
+
 static RAN: AtomicBool = AtomicBool::new(false);
 
 ctor::declarative::ctor! {
@@ -28,6 +31,11 @@ ctor::declarative::ctor! {
         }
         if let Some((socket, marker)) = invited() {
             crate::guardian::root::main(socket, &marker);
+        }
+        if is_named_guardian() {
+            // Started as one, but the proof fails (another pid namespace, say): a second run of the program's `main` is
+            // the last thing that anybody wants.
+            super::exit::exit_now(3);
         }
     }
 }
@@ -69,6 +77,20 @@ fn invited() -> Option<(OwnedFd, Marker)> {
     Some((super::process::take_stdin().ok()?, marker))
 }
 
+/// Does this process run under the name that only [`start`] gives?
+///
+/// From `/proc`, because `args()` is empty in a constructor with musl, and without std's I/O, which must not be used in a
+/// constructor that returns.
+fn is_named_guardian() -> bool {
+    use rustix::fs::{Mode, OFlags};
+    let mut name = [0; NAME.len() + 1];
+    let Ok(file) = rustix::fs::open("/proc/self/cmdline", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+        return false;
+    };
+    matches!(rustix::io::read(&file, &mut name), Ok(n) if n == name.len())
+        && name.strip_suffix(b"\0").is_some_and(|name| name == NAME.as_bytes())
+}
+
 /// Where the running program can be executed from, in the order in which to try.
 ///
 /// `/proc/self/exe` also works when the file was deleted or rebuilt; under valgrind it is valgrind itself.
@@ -84,7 +106,7 @@ pub(crate) fn programs() -> Vec<PathBuf> {
 pub(crate) fn start(program: &Path, marker: &Marker, socket: OwnedFd) -> io::Result<Child> {
     Command::new(program)
         // Neither the test's name nor `target/debug` stands here, so that `pkill -f` for either misses it.
-        .arg0("foster-guardian")
+        .arg0(NAME)
         .args(ARGS)
         .env(MARKER, marker.print())
         .stdin(Stdio::from(socket))

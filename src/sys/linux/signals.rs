@@ -166,8 +166,11 @@ pub(crate) fn arrived() -> Option<i32> {
     Some(ARRIVED.load(Ordering::Acquire)).filter(|s| *s > 0)
 }
 
-/// Installs the handler for each of the signals that is at its default now, through signal-hook's registry,
-/// so that handlers which the user adds there later are chained, not lost.
+/// Installs the handler for each of the signals that is at its default now.
+///
+/// With sigaction(2) and not through signal-hook's registry: there, whoever registers after us is called *beside* us and
+/// has no means to keep us from ending the process, and we have none to see that he is there. This way he is installed
+/// over us, which the handler can see; see [`on_ending`].
 ///
 /// Returns the end of a pipe which delivers one byte when the first of them arrives, or `None` if all were taken.
 pub(crate) fn catch_endings(signals: &[i32]) -> io::Result<Option<OwnedFd>> {
@@ -182,25 +185,52 @@ pub(crate) fn catch_endings(signals: &[i32]) -> io::Result<Option<OwnedFd>> {
     }
     OWNER.store(super::process::own_pid(), Ordering::Release);
     for signal in free {
-        // SAFETY: `on_ending` does only what signal-safety(7) allows: atomics, getpid, write, and signal-hook's
-        // emulation of the default action, which is documented as safe in a handler.
-        unsafe { signal_hook::low_level::register(signal, move || on_ending(signal))? };
+        // SAFETY: all zeroes is a valid sigaction. `on_ending` has the signature that SA_SIGINFO asks for and does only
+        // what signal-safety(7) allows: atomics, getpid, sigaction, write, and signal-hook's emulation of the default
+        // action, which is documented as safe in a handler.
+        unsafe {
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+            action.sa_sigaction = handler();
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        }
     }
     Ok(Some(read))
 }
 
+fn handler() -> libc::sighandler_t {
+    on_ending as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as libc::sighandler_t
+}
+
 /// The handler. The first signal starts the clean-up on a thread that may take its time; a second one ends at once.
 ///
+/// If somebody has installed a handler over this one and calls it as the one before his, as signal-hook and tokio do, then
+/// it is his to say what the signal means, and nothing is done here.
+///
 /// Async-signal-safe.
-fn on_ending(signal: i32) {
+extern "C" fn on_ending(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action only queries; all zeroes is a valid sigaction.
+    let now = unsafe {
+        libc::sigaction(signal, ptr::null(), now.as_mut_ptr());
+        now.assume_init()
+    };
+    if now.sa_sigaction != handler() {
+        return;
+    }
     let ours = OWNER.load(Ordering::Acquire) == super::process::own_pid();
     let first = ours && ARRIVED.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_ok();
     if !first {
         die_by(signal);
     }
     if let Some(fd) = WAKE.get() {
-        // SAFETY: one byte from a live static to a descriptor that is never closed. A full pipe cannot be: it is the first byte.
-        unsafe { libc::write(fd.as_raw_fd(), c"!".as_ptr().cast(), 1) };
+        // SAFETY: one byte from a constant to a descriptor that is never closed; it is the first, so there is room. The
+        // location of errno is the thread's own; the code that was interrupted must find it unchanged.
+        unsafe {
+            let errno = *libc::__errno_location();
+            libc::write(fd.as_raw_fd(), c"!".as_ptr().cast(), 1);
+            *libc::__errno_location() = errno;
+        }
     }
 }
 
