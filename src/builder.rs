@@ -246,7 +246,9 @@ impl FixtureBuilder {
             Failure::Wiring(e) => (ErrorKind::Io, crate::sys::name_shortage(&e).to_owned(), Some(e)),
             Failure::Guardian(e) => {
                 let why = match e.kind() {
-                    std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::BrokenPipe => {
+                    std::io::ErrorKind::UnexpectedEof
+                    | std::io::ErrorKind::BrokenPipe
+                    | std::io::ErrorKind::ConnectionReset => {
                         "the guardian process has died; it and all helpers are gone".to_owned()
                     }
                     std::io::ErrorKind::TimedOut => "the guardian process did not answer in time".to_owned(),

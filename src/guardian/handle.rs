@@ -89,7 +89,7 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
         match link.send(&frame, &travel, deadline) {
             Ok(()) => break (link, keeper),
             // It was killed while it waited for its order: the next one, please.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe && spoilt < 3 => {
+            Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) && spoilt < 3 => {
                 spoilt += 1;
                 registry::forget(keeper);
             }

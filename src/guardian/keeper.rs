@@ -91,6 +91,7 @@ enum Step {
 pub(super) fn main(born: Birthright) -> ! {
     let Birthright { link, farewell, test_process, guardian, root } = born;
     process::set_name(c"foster-keeper");
+    process::go_on_with_parents_end();
     let (Ok(()), Ok(child_ends)) = (process::become_subreaper(), signals::child_ends()) else {
         // Without these a keeper cannot keep its promise. The closed socket tells the test process.
         exit_now(1);
@@ -327,10 +328,6 @@ impl Keeper {
             // The guardian cannot do it any more. Other keepers try as well; what is gone is no error,
             // and the last one to finish finds nothing in use.
             let _ = std::fs::remove_dir_all(&self.born.root);
-        }
-        if abandoned.is_some() {
-            // A guardian that somebody has stopped would stay behind; to one that runs it means nothing.
-            let _ = process::signal_pidfd(self.born.guardian.as_fd(), signals::SIGCONT);
         }
         exit_now(code)
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::link::{Link, Next};
 use super::protocol::{Frame, VERSION};
 use crate::sys::exit::exit_now;
 use crate::sys::fds::{Until, pipe, poll};
-use crate::sys::reexec::{Marker, forget_origin};
+use crate::sys::reexec::{self, Marker, forget_origin};
 use crate::sys::tree::{self, Survivor};
 use crate::sys::{AsFd, BorrowedFd, process, procfs, signals, socket};
 
@@ -68,6 +69,7 @@ enum End {
 
 impl Guardian {
     fn start(socket: OwnedFd, marker: &Marker) -> io::Result<Guardian> {
+        process::go_on_with_parents_end();
         forget_origin(&[&socket])?;
         process::set_name(c"foster-guardian");
         process::raise_limits();
@@ -81,8 +83,13 @@ impl Guardian {
             Ok(mut guardian) => {
                 // If there is no room for it now, it is made when it is needed, or refused then.
                 let _ = guardian.ensure_spare();
+                // From here on there is a keeper who removes the directory, should we be killed.
+                if std::fs::DirBuilder::new().mode(0o700).create(&guardian.root).is_err() {
+                    guardian.root = PathBuf::new();
+                }
                 let welcome = Frame::Welcome { pid: process::own_pid(), root: guardian.root.clone() };
-                guardian.control.send(&welcome, &[], Instant::now() + REPLY_LIMIT)?;
+                // If the test process is gone already, serving is what cleans up behind it.
+                let _ = guardian.control.send(&welcome, &[], Instant::now() + REPLY_LIMIT);
                 Ok(guardian)
             }
             Err((control, errno, reason)) => {
@@ -124,10 +131,8 @@ impl Guardian {
         let runner = process::pidfd(runner)
             .ok()
             .filter(|_| procfs::stat(marker.test_process).is_some_and(|s| s.parent == runner));
-        let root = tempfile::Builder::new()
-            .prefix(&format!("foster-{}-", marker.test_process))
-            .tempdir_in(temp_dir)
-            .map_or_else(|_| PathBuf::new(), tempfile::TempDir::keep);
+        // Only a name so far: whoever removes it has to know it before it is there.
+        let root = temp_dir.join(format!("foster-{}-{:016x}", marker.test_process, reexec::nonce()));
         Ok(Guardian {
             control,
             goodbye,
@@ -273,6 +278,7 @@ impl Guardian {
 
     /// Collects keepers that have ended. One that ended badly has left its tree to us.
     fn reap(&mut self) {
+        self.resume_keepers();
         let mut orphaned = false;
         let keepers = &mut self.keepers;
         tree::reap_all(&self.child_ends, &mut |pid, status| {
@@ -295,12 +301,23 @@ impl Guardian {
         }
     }
 
+    /// A keeper that somebody has stopped could not do its work: it goes on at once. The kernel tells of each stop.
+    fn resume_keepers(&self) {
+        while let Some(pid) = process::next_stopped() {
+            if self.keepers.contains(&pid) {
+                // It has not been reaped, so the number is its own.
+                let _ = process::signal_child(pid, signals::SIGCONT);
+            }
+        }
+    }
+
     /// Lets every keeper finish, then does the work of those that did not; what could not be ended.
     fn empty(&mut self, deadline: Instant) -> Vec<Survivor> {
         // Spare keepers read end of file here, the others on the farewell pipe; with a dead test process, they know.
         self.spare = None;
         self.farewell.1 = None;
         loop {
+            self.resume_keepers();
             let keepers = &mut self.keepers;
             let no_child = tree::reap_all(&self.child_ends, &mut |pid, _| {
                 keepers.remove(&pid);

@@ -298,7 +298,7 @@ fn c1_a_keeper_killed_before_its_order_is_replaced() {
     attacked_succeeds("idle-keeper");
 }
 
-/// C2 for keepers: who does not answer is ended, and then what it kept.
+/// C2 for keepers: one that was stopped goes on at once.
 #[test]
 fn c2_a_helper_that_stops_its_keeper_does_not_outlive_its_fixture() {
     attacked_succeeds("stopped-keeper");

@@ -86,6 +86,28 @@ pub(crate) fn reap_any() -> Reaped {
     }
 }
 
+/// A child of the caller that has been stopped since the last call; each stop is told once (waitid(2), WSTOPPED).
+pub(crate) fn next_stopped() -> Option<i32> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` is a live siginfo, and all zeroes is a valid one; with WNOHANG it stays zero when there is nothing.
+    let info = unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), libc::WSTOPPED | libc::WNOHANG | libc::__WALL) != 0 {
+            return None;
+        }
+        info.assume_init()
+    };
+    // SAFETY: waitid has filled in the fields of SIGCHLD, or left them zero.
+    Some(unsafe { info.si_pid() }).filter(|pid| *pid != 0)
+}
+
+/// The kernel sends the caller SIGCONT when its parent, or the thread of it that made it, ends (prctl(2)).
+///
+/// To one that runs it means nothing; one that somebody has stopped goes on, sees that it is alone, and cleans up.
+pub(crate) fn go_on_with_parents_end() {
+    // Refused nowhere; without it, one that is stopped when its parent ends would stay behind.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
+}
+
 /// The status of a child of the caller that has ended, left to be reaped: until then its number is pinned.
 pub(crate) fn peek_status(pid: i32) -> Option<ExitStatus> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
