@@ -1,3 +1,30 @@
 //! The tasks of this workspace, run as `cargo xtask NAME`.
 
-fn main() {}
+mod leakcheck;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask TASK [ARGUMENTS...]
+
+  help        this text
+  leakcheck   runs the tests and finds processes that they leave behind; `cargo xtask leakcheck --help` says more
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let task = args.next().unwrap_or_default();
+    match task.to_str() {
+        Some("leakcheck") => leakcheck::run(args),
+        Some("help" | "-h" | "--help") => {
+            // Nobody reads it: then there is nobody to tell, either.
+            let _ = io::stdout().write_all(HELP.as_bytes());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let _ = writeln!(io::stderr(), "xtask: there is no task `{}`\n\n{HELP}", task.to_string_lossy());
+            ExitCode::from(2)
+        }
+    }
+}
