@@ -7,6 +7,7 @@ mod endings;
 mod endurance;
 mod guardian;
 mod hooks;
+mod leakcheck;
 mod long_lived;
 mod readme;
 mod real_programs;

@@ -1,13 +1,33 @@
 //! The tasks of this workspace, run as `cargo xtask NAME`.
 
+mod leakcheck;
 mod torture;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+const HELP: &str = "\
+usage: cargo xtask TASK [ARGUMENTS...]
+
+  help        this text
+  leakcheck   runs the tests and finds processes that they leave behind; `cargo xtask leakcheck --help` says more
+  torture     random trees of helpers, random ends, and a proof each time that nothing is left; `--help` says more
+";
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.split_first() {
-        Some((name, rest)) if name == "torture" => torture::main(rest),
-        _ => ExitCode::from(2),
+    let mut args = std::env::args_os().skip(1);
+    let task = args.next().unwrap_or_default();
+    match task.to_str() {
+        Some("leakcheck") => leakcheck::run(args),
+        Some("torture") => torture::main(&args.map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>()),
+        Some("help" | "-h" | "--help") => {
+            // Nobody reads it: then there is nobody to tell, either.
+            let _ = io::stdout().write_all(HELP.as_bytes());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let _ = writeln!(io::stderr(), "xtask: there is no task `{}`\n\n{HELP}", task.to_string_lossy());
+            ExitCode::from(2)
+        }
     }
 }

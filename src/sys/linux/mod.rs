@@ -5,6 +5,8 @@
 
 pub(crate) mod attendant;
 pub(crate) mod clone;
+#[cfg(feature = "leakcheck")]
+pub(crate) mod details;
 pub(crate) mod exit;
 pub(crate) mod fds;
 pub(crate) mod inherit;
@@ -13,6 +15,8 @@ pub(crate) mod procfs;
 pub(crate) mod reexec;
 pub(crate) mod signals;
 pub(crate) mod socket;
+#[cfg(feature = "leakcheck")]
+pub(crate) mod supervise;
 pub(crate) mod tree;
 
 pub(crate) use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -54,8 +54,15 @@ fn known(signal: i32) -> io::Result<Signal> {
 }
 
 /// The session of a process, 0 for the caller's own.
+///
+/// The answer may be 0, too: the session began outside of this pid namespace, as it does for the first process of a container.
 pub(crate) fn session(pid: i32) -> io::Result<i32> {
-    Ok(rustix::process::getsid(Pid::from_raw(pid))?.as_raw_nonzero().get())
+    // Not through rustix, which takes the 0 for impossible.
+    // SAFETY: getsid(2) has no preconditions.
+    match unsafe { libc::getsid(pid) } {
+        -1 => Err(io::Error::last_os_error()),
+        session => Ok(session),
+    }
 }
 
 /// What [`reap_any`] found.

@@ -1,7 +1,6 @@
 //! What `/proc` says about a process (proc(5)), read defensively: every line may be gone by the time it is read.
 
 use std::fs;
-use std::path::PathBuf;
 
 /// The fields of `/proc/PID/stat` that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,14 +11,18 @@ pub(crate) struct Stat {
     pub(crate) parent: i32,
     pub(crate) group: i32,
     pub(crate) session: i32,
+    /// How many threads there are, an exited main thread included.
+    pub(crate) threads: i32,
     /// Clock ticks after boot; with the pid it names one process for ever.
     pub(crate) start: u64,
 }
 
 impl Stat {
     /// A zombie has exited; only its status is left to be collected.
+    ///
+    /// A process whose main thread has ended before the others shows the same state, and is alive.
     pub(crate) fn is_zombie(&self) -> bool {
-        matches!(self.state, 'Z' | 'X')
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 }
 
@@ -50,6 +53,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         parent: number(1)?,
         group: number(2)?,
         session: number(3)?,
+        threads: number(17)?,
         start: fields.get(19)?.parse().ok()?,
     })
 }
@@ -112,19 +116,6 @@ pub(crate) fn command_line(pid: i32) -> String {
     if words.is_empty() { stat(pid).map_or_else(String::new, |s| format!("[{}]", s.comm)) } else { words.join(" ") }
 }
 
-/// The working directory.
-pub(crate) fn working_dir(pid: i32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/cwd")).ok()
-}
-
-/// Seconds since the process started.
-pub(crate) fn age_secs(start_ticks: u64) -> Option<f64> {
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
-    let per_second = rustix::param::clock_ticks_per_second() as f64;
-    Some((uptime - start_ticks as f64 / per_second).max(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +126,13 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.pid, stat.comm.as_str(), stat.state), (42, "a) b (c", 'S'));
         assert_eq!((stat.parent, stat.group, stat.session, stat.start), (7, 8, 9, 12345));
+    }
+
+    #[test]
+    fn a_process_lives_on_when_only_its_main_thread_has_ended() {
+        let line = |threads| format!("42 (a) Z 7 8 9 0 -1 0 1 0 0 0 0 0 0 0 20 0 {threads} 0 12345 0 0");
+        assert!(parse_stat(&line(1)).unwrap().is_zombie());
+        assert!(!parse_stat(&line(2)).unwrap().is_zombie());
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub(crate) fn ignore_requests_to_end() {
     }
 }
 
-fn set_of(signals: &[i32]) -> libc::sigset_t {
+/// A set of signals, as the system calls take it.
+pub(super) fn set_of(signals: &[i32]) -> libc::sigset_t {
     let mut set = MaybeUninit::zeroed();
     // SAFETY: sigemptyset initializes the set; sigaddset changes a live, initialized one.
     unsafe {
@@ -236,8 +237,14 @@ extern "C" fn on_ending(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_vo
 
 /// Ends the process as this signal would have ended it without a handler, so that its parent sees the right status.
 ///
+/// The first process of a pid namespace, as in a container, cannot be ended by a signal from inside (pid_namespaces(7)):
+/// it exits with 128 plus the number, which is what a shell would say.
+///
 /// Async-signal-safe.
 pub(crate) fn die_by(signal: i32) {
+    if super::process::own_pid() == 1 {
+        super::exit::exit_now(128 + signal);
+    }
     // It returns only for signals whose default is to be ignored, which are never caught here.
     let _ = signal_hook::low_level::emulate_default_handler(signal);
 }
