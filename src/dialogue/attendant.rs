@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 
 use super::conversation::{Channel, Conversation};
+use super::window::Filled;
 use crate::sys::attendant::Watch;
 use crate::sys::signals;
 
@@ -186,7 +187,7 @@ impl Attendant {
             return;
         };
         for _ in 0..TURN {
-            if !state.read(channel) {
+            if !matches!(state.read(channel), Filled::More(_)) {
                 break;
             }
         }

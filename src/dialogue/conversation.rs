@@ -117,37 +117,32 @@ impl State {
         let all = heard && self.life.exited.is_some();
         let mut more = false;
         for (channel, ready) in [(Channel::Stdout, out), (Channel::Stderr, err)] {
-            if ready || all {
-                more |= self.read(channel);
+            if all {
+                // Up to the end of the stream, which is there already unless somebody else holds it open.
+                more |= (0..FLOOD_ROUNDS).all(|_| matches!(self.read(channel), Filled::Some(_) | Filled::More(_)));
+            } else if ready {
+                more |= matches!(self.read(channel), Filled::More(_));
             }
         }
         more
     }
 
-    /// One read of one stream; true if there is probably more.
-    pub(super) fn read(&mut self, channel: Channel) -> bool {
+    /// One read of one stream.
+    pub(super) fn read(&mut self, channel: Channel) -> Filled {
         let stream = &mut self.streams[channel as usize];
-        let Some(fd) = &stream.fd else { return false };
-        match stream.window.fill(fd) {
-            Ok(Filled::Nothing) => false,
-            Ok(Filled::Eof) => {
-                stream.fd = None;
-                false
-            }
-            Ok(Filled::Some(n)) => {
+        let Some(fd) = &stream.fd else { return Filled::Eof };
+        let filled = stream.window.fill(fd).unwrap_or_else(|e| {
+            stream.broken = Some(e.kind());
+            Filled::Eof
+        });
+        match filled {
+            Filled::Nothing => {}
+            Filled::Eof => stream.fd = None,
+            Filled::Some(n) | Filled::More(n) => {
                 self.transcript.record(channel.direction(), stream.window.latest(n), None);
-                false
-            }
-            Ok(Filled::More(n)) => {
-                self.transcript.record(channel.direction(), stream.window.latest(n), None);
-                true
-            }
-            Err(e) => {
-                stream.broken = Some(e.kind());
-                stream.fd = None;
-                false
             }
         }
+        filled
     }
 }
 

@@ -148,6 +148,8 @@ impl Scene {
         for process in family {
             process.put_down();
         }
+        // Some families have a member that could not sign the record.
+        self.put_down_holders();
         assert!(!all_gone, "{what}: everybody is gone although nothing was there to end them");
     }
 

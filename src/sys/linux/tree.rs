@@ -68,7 +68,13 @@ pub(crate) fn kill_all(
             continue;
         }
         if Instant::now() >= deadline {
-            return survivors(own, spared, &refused);
+            let mut left = survivors(own, spared, &refused);
+            if left.is_empty() && spared.is_empty() {
+                // The kernel has just said that there are children, so somebody is left, whatever /proc shows.
+                let (command, reason) = ("?".to_owned(), "/proc does not show it (hidepid?)".to_owned());
+                left.push(Survivor { pid: 0, start: 0, command, reason });
+            }
+            return left;
         }
         if !frozen && began.elapsed() >= FREEZE_AFTER {
             freeze_and_kill(own, spared, deadline);
