@@ -280,6 +280,47 @@ mod tests {
         }
     }
 
+    /// Neither arbitrary bytes nor frames with a few bytes changed make the decoder panic, and what it accepts is a frame
+    /// that says the same when it is written again.
+    #[test]
+    fn arbitrary_bytes_are_refused_or_are_a_frame() {
+        let mut state = 0x1234_5678_9abc_def1_u64;
+        let mut random = |n: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 8).unwrap_or(0) % n
+        };
+        let samples = samples();
+        let mut accepted = 0;
+        for round in 0..100_000 {
+            let body: Vec<u8> = if round % 4 == 0 {
+                let length = random(64);
+                (0..length).map(|_| random(256) as u8).collect()
+            } else {
+                let mut body = samples[random(samples.len())].encode()[4..].to_vec();
+                for _ in 0..=random(3) {
+                    match random(3) {
+                        0 => body.truncate(random(body.len() + 1)),
+                        1 => body.push(random(256) as u8),
+                        _ if body.is_empty() => {}
+                        _ => {
+                            let at = random(body.len());
+                            body[at] = random(256) as u8;
+                        }
+                    }
+                }
+                body
+            };
+            if let Some(frame) = Frame::decode(&body) {
+                accepted += 1;
+                let again = Frame::decode(&frame.encode()[4..]);
+                assert_eq!(again, Some(frame), "{body:?}");
+            }
+        }
+        assert!(accepted > 1000, "only {accepted} were frames: the changes are too coarse to prove anything");
+    }
+
     #[test]
     fn a_count_that_lies_allocates_nothing() {
         let mut frame = vec![6];

@@ -328,40 +328,6 @@ fn without_the_guardian_a_daemon_survives_even_a_return() {
     scene.assert_survived(&ran.family, "return against daemon at L1");
 }
 
-/// B13: cargo alone is killed; the test binary and everything below it end, too.
-#[test]
-fn b13_kill_of_cargo_only() {
-    for hiding in ["setsid", "daemon", "env-i", "ignore-term", "stopped"] {
-        let mut scene = Scene::new();
-        let family = kill_cargo(&scene, hiding, "");
-        scene.assert_gone(&family, &format!("SIGKILL of cargo against {hiding}"));
-        // The control: not told to watch its runner, the test binary lives on.
-        let mut scene = Scene::new();
-        let family = kill_cargo(&scene, hiding, "runner");
-        scene.assert_survived(&family, &format!("SIGKILL of cargo against {hiding}, runner not watched"));
-    }
-}
-
-/// Runs the suite `cases` under cargo, and kills cargo when the helper is there. The test binary signs the record, too.
-fn kill_cargo(scene: &Scene, hiding: &str, off: &str) -> Vec<Process> {
-    let mut command = cargo::command();
-    command.args(["test", "--quiet", "--test", "cases", "--", "--ignored", "--exact", "stays"]);
-    command.env("CASES_HIDE", hide()).env("CASES_HOW", hiding);
-    command.env("CASES_RECORD", scene.record()).env("CASES_FIFO", scene.fifo());
-    command.env("CASES_ARMED", scene.path("armed"));
-    command.env("VICTIM_COPY", scene.path("copy"));
-    command.env("FOSTER_DISABLE", off);
-    let log = std::fs::File::create(scene.path("log")).unwrap();
-    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let mut cargo = command.spawn().unwrap();
-    let handle = Process::open(cargo.id() as i32);
-    assert!(scene.is_armed(&handle), "cargo ended first: {}", std::fs::read_to_string(scene.path("log")).unwrap());
-    let family = scene.family();
-    handle.put_down();
-    cargo.wait().unwrap();
-    family
-}
-
 /// The victim, built with `panic = "abort"`: a profile of its own, built once.
 static VICTIM_THAT_ABORTS: Lazy<PathBuf> =
     Lazy::new(|| cargo::build("victim", &["--profile", "abort", "--bin", "victim"]));

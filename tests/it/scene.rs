@@ -176,6 +176,33 @@ impl Scene {
         }
     }
 
+    /// Whoever has signed is gone, and the FIFO is closed: for a family that was cut off in the middle of its beginning, so
+    /// that somebody may sign only now.
+    pub(crate) fn is_closed_for_good(&self) -> bool {
+        let began = Instant::now();
+        loop {
+            let record = fs::read_to_string(self.record()).unwrap_or_default();
+            let alive = |pid: &str| {
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                stat.contains("(hide)") && !stat.contains(") Z ")
+            };
+            let left: Vec<&str> = record.lines().filter(|pid| alive(pid)).collect();
+            if left.is_empty() {
+                return self.fifo_is_closed();
+            }
+            for pid in left {
+                let handle = pidfd_open(Pid::from_raw(pid.parse().unwrap()).unwrap(), PidfdFlags::empty());
+                if let Ok(handle) = handle {
+                    let process = Process { pid: pid.parse().unwrap(), handle };
+                    if !process.ends_within(LIMIT.saturating_sub(began.elapsed())) {
+                        process.put_down();
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
     /// No process has the FIFO open for writing any more.
     fn fifo_is_closed(&self) -> bool {
         self.fifo_is_closed_within(LIMIT)

@@ -1,0 +1,280 @@
+//! Hostile environments (C10, C15, C19, C21): what is missing lowers the level and says so, strangers are safe, and
+//! what cannot be ended is reported in bounded time.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::real_programs::skipped;
+use crate::scene::Process;
+
+fn program(name: &str) -> std::path::PathBuf {
+    assert_cmd::cargo::cargo_bin!("attacked").with_file_name(name)
+}
+
+/// Bounded by the fixture programs' own deadlines.
+fn run(command: &mut Command) -> Output {
+    for name in ["FOSTER_DISABLE", "FOSTER_REQUIRE"] {
+        if !command.get_envs().any(|(key, _)| key == name) {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// What is denied, and the level that is left without it.
+const DENIED: [(&str, &str); 6] = [
+    ("pidfd_open", "L1"),
+    ("signalfd4", "L1"),
+    ("subreaper", "L1"),
+    ("close_range", "L2"),
+    ("pidfd_send_signal", "L2"),
+    // Then nobody reads while nobody waits, but that is no matter of containment.
+    ("epoll_create1", "L2"),
+];
+
+#[test]
+fn c10_each_missing_facility_lowers_the_level_and_is_said_once() {
+    for (what, level) in DENIED {
+        for errno in ["ENOSYS", "EPERM"] {
+            let mut command = Command::new(program("deny"));
+            let output = run(command.args([what, errno]).arg(program("attacked")).arg("level"));
+            let (out, errors) = text(&output);
+            assert_eq!(out, format!("{level}\n"), "{what} {errno}: {errors}");
+            let said = errors.matches("containment level L1 only").count();
+            assert_eq!(said, usize::from(level == "L1"), "{what} {errno}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn c10_a_missing_facility_fails_where_the_level_is_required() {
+    for (what, level) in DENIED {
+        let mut command = Command::new(program("deny"));
+        command.args([what, "ENOSYS"]).arg(program("attacked")).arg("level").env("FOSTER_REQUIRE", "L2");
+        let output = run(&mut command);
+        assert_eq!(output.status.success(), level == "L2", "{what}: {}", text(&output).1);
+    }
+}
+
+/// C21: as process 1 of a pid namespace, which inherits everybody's orphans.
+#[test]
+fn c21_as_process_1_of_a_namespace() {
+    if !namespaces() {
+        return;
+    }
+    let mut command = in_namespace();
+    let output = run(command.arg(program("attacked")).arg("level"));
+    assert_eq!(text(&output).0, "L2\n", "{}", text(&output).1);
+}
+
+/// C19: the numbers of helpers that are gone are given to strangers, and no signal reaches one.
+#[test]
+fn c19_no_signal_reaches_a_stranger_that_has_a_helpers_number() {
+    if !namespaces() {
+        return;
+    }
+    let mut command = in_namespace();
+    let output = run(command.arg(program("reuse")).arg("2000"));
+    assert!(output.status.success(), "{}", text(&output).1);
+}
+
+/// The control: a kill by number does reach the stranger, so the check above can fail.
+#[test]
+fn c19_a_kill_by_number_would_have_reached_it() {
+    if !namespaces() {
+        return;
+    }
+    let script = "true & old=$!; wait $old; echo $((old - 1)) > /proc/sys/kernel/ns_last_pid; sleep 50 & new=$!; \
+                  kill -9 $old 2>/dev/null; wait $new; echo $((old == new)) $?";
+    let mut command = in_namespace();
+    let output = run(command.args(["sh", "-c", script]));
+    // The stranger had the number, and 137 is the shell's word for SIGKILL.
+    assert_eq!(text(&output).0, "1 137\n", "{}", text(&output).1);
+}
+
+fn in_namespace() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]);
+    command
+}
+
+fn namespaces() -> bool {
+    run(in_namespace().arg("true")).status.success() || skipped("user and pid namespaces are not allowed here")
+}
+
+/// A place where another user may execute our programs.
+fn copy_for_everybody(dir: &Path, name: &str, mode: u32) -> std::path::PathBuf {
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = dir.join(name);
+    std::fs::copy(program(name), &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(mode)).unwrap();
+    copy
+}
+
+fn as_nobody() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command
+}
+
+fn is_root() -> bool {
+    rustix::process::getuid().is_root() || skipped("only root can become another user")
+}
+
+/// C21: as a user without any privileges.
+#[test]
+fn c21_as_an_unprivileged_user() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let attacked = copy_for_everybody(dir.path(), "attacked", 0o755);
+    let output = run(as_nobody().arg(attacked).arg("level").current_dir("/"));
+    assert_eq!(text(&output).0, "L2\n", "{}", text(&output).1);
+}
+
+/// A15: a helper that has become root below an unprivileged test. It cannot be ended; that is said, in bounded time.
+#[test]
+fn a15_what_cannot_be_killed_is_reported_in_bounded_time() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let attacked = copy_for_everybody(dir.path(), "attacked", 0o755);
+    let hide = copy_for_everybody(dir.path(), "hide", 0o4755);
+    let open = std::fs::Permissions::from_mode(0o777);
+    let place = dir.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    std::fs::set_permissions(&place, open).unwrap();
+    let fifo = place.join("fifo");
+    let _reader = crate::scene::make_fifo(&fifo);
+    std::fs::set_permissions(&fifo, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let began = Instant::now();
+    let mut command = as_nobody();
+    command.arg(attacked).arg("unkillable").arg(hide).arg(place.join("record")).arg(&fifo).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // The keeper gives up after five seconds, and so does the guardian at the end.
+    let handle = Process::open(child.id() as i32);
+    let ended = handle.ends_within(Duration::from_secs(30));
+    let took = began.elapsed();
+    let survivor = std::fs::read_to_string(place.join("record")).unwrap_or_default();
+    let survivor = Process::open(survivor.trim().parse().expect("it has signed"));
+    let alive = survivor.is_alive();
+    survivor.put_down();
+    if !ended {
+        handle.put_down();
+    }
+    child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    let (out, errors) = text(&output);
+    assert!(ended, "it does not end: {errors}");
+    assert!(alive, "it could be killed after all: this proves nothing");
+    assert!(output.status.success(), "{out}{errors}");
+    assert!(out.contains("Survivor") && out.contains("could not end pid"), "{out}");
+    assert!(out.contains("the kernel refuses to signal it") && out.contains("another user"), "{out}");
+    assert!(errors.contains("could not end pid"), "the end of the process says it, too: {errors}");
+    assert!(took < Duration::from_secs(25), "{took:?}");
+}
+
+/// B16: the OOM killer takes the test process; its helpers go with it.
+#[test]
+fn b16_out_of_memory() {
+    let Some(cgroup) = MemoryCgroup::new() else { return };
+    for hiding in ["setsid", "daemon", "ignore-term", "stopped"] {
+        let mut scene = crate::scene::Scene::new();
+        let mut command = Command::new(program("victim"));
+        command.arg("out-of-memory").arg(crate::scene::hide()).arg(hiding).arg(scene.record()).arg(scene.fifo());
+        command.env_remove("FOSTER_DISABLE").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        assert_eq!(crate::scene::read_line(child.stdout.take().unwrap()), "armed");
+        let family = scene.family();
+        cgroup.take_in(child.id());
+        drop(child.stdin.take());
+        let handle = Process::open(child.id() as i32);
+        let ended = handle.ends_within(crate::scene::LIMIT);
+        if !ended {
+            handle.put_down();
+        }
+        let status = child.wait().unwrap();
+        assert!(ended, "the OOM killer does not come");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+        scene.assert_gone(&family, &format!("out of memory against {hiding}"));
+    }
+}
+
+/// A memory cgroup of our own with a small limit.
+struct MemoryCgroup(std::path::PathBuf);
+
+impl MemoryCgroup {
+    fn new() -> Option<MemoryCgroup> {
+        let name = format!("foster-test-{}", std::process::id());
+        for (root, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
+            let dir = Path::new(root).join(&name);
+            if std::fs::create_dir(&dir).is_ok() {
+                let cgroup = MemoryCgroup(dir);
+                if std::fs::write(cgroup.0.join(limit), "67108864").is_ok() {
+                    return Some(cgroup);
+                }
+            }
+        }
+        // No program that could be installed: a machine without such a cgroup is no failure.
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no memory cgroup can be made here");
+        None
+    }
+
+    fn take_in(&self, pid: u32) {
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// C9: under valgrind `/proc/self/exe` is valgrind; the guardian starts all the same.
+#[test]
+fn c9_under_valgrind_gdb_and_strace() {
+    let attacked = program("attacked");
+    let attacked = attacked.to_str().unwrap();
+    for (tool, args) in [
+        ("valgrind", vec!["--quiet", "--trace-children=no", attacked, "level"]),
+        ("strace", vec!["-f", "-o", "/dev/null", attacked, "level"]),
+        ("gdb", vec!["--batch", "-nx", "-ex", "run", "--args", attacked, "level"]),
+    ] {
+        if !crate::real_programs::have(tool) {
+            continue;
+        }
+        let output = run(Command::new(tool).args(args));
+        let (out, errors) = text(&output);
+        assert!(out.contains("L2\n"), "{tool}: {out}{errors}");
+    }
+}
+
+/// A19: killed between request and reply, again and again, at every moment of the first milliseconds.
+#[test]
+fn a19_killed_between_request_and_reply() {
+    for round in 0..60u32 {
+        let scene = crate::scene::Scene::new();
+        let mut command = Command::new(program("victim"));
+        command.arg("signal").arg(crate::scene::hide()).arg("daemon").arg(scene.record()).arg(scene.fifo());
+        command.env_remove("FOSTER_DISABLE").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let handle = Process::open(child.id() as i32);
+        // Waiting for an end that does not come is the one way to let a moment pass.
+        assert!(!handle.ends_within(Duration::from_micros(u64::from(round) * 150)));
+        handle.put_down();
+        child.wait().unwrap();
+        assert!(scene.is_closed_for_good(), "round {round}: somebody has come after the end of the test process");
+    }
+}
