@@ -14,8 +14,10 @@ use crate::cargo;
 use crate::real_programs::{have, skipped};
 use crate::scene::{CONTROL, LIMIT, Process, Scene, hide, read_line};
 
-/// Hiding places: A1 to A10, A14 to A18 of the list of traps; `fixtures/hide.rs` describes them.
-const HIDINGS: [&str; 14] = [
+/// Hiding places: A1 to A14 and A16 to A18 of the list of traps; `fixtures/hide.rs` and `fixtures/bomb.rs` describe them.
+///
+/// A15 is in `hostile.rs`, since it needs an unprivileged test; A19 as well, since it is a moment; A20 is in `stop.rs`.
+const HIDINGS: [&str; 18] = [
     "setsid",
     "daemon",
     "env-i",
@@ -30,6 +32,10 @@ const HIDINGS: [&str; 14] = [
     "traced",
     "vfork",
     "chatty",
+    "nested",
+    "bomb-group",
+    "bomb-setsid",
+    "bomb-hopper",
 ];
 
 /// Can this machine hide a process like that?
@@ -89,7 +95,17 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     };
     let stderr = scene.path("stderr");
     let mut command = Command::new(victim);
-    command.arg(word).arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo());
+    command.arg(word);
+    match hiding.strip_prefix("bomb-") {
+        // Few enough that a machine with two cores can go on with its work.
+        Some(kind) => command.arg(hide().with_file_name("bomb")).args([kind, "40"]).arg(scene.fifo()),
+        None if hiding == "nested" => {
+            command.arg(victim).args(["signal".as_ref(), hide().as_os_str(), "daemon".as_ref()]);
+            command.arg(scene.record()).arg(scene.fifo())
+        }
+        None => command.arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo()),
+    };
+    command.env("BOMB_STOP", scene.path("stop"));
     command.env("VICTIM_COPY", scene.path("copy"));
     command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env_remove("RUST_BACKTRACE");
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
