@@ -100,7 +100,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
         // Few enough that a machine with two cores can go on with its work.
         Some(kind) => command.arg(hide().with_file_name("bomb")).args([kind, "40"]).arg(scene.fifo()),
         None if hiding == "nested" => {
-            command.arg(victim).args(["signal".as_ref(), hide().as_os_str(), "daemon".as_ref()]);
+            command.arg(victim).args(["signed".as_ref(), hide().as_os_str(), "daemon".as_ref()]);
             command.arg(scene.record()).arg(scene.fifo())
         }
         None => command.arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo()),
