@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cargo;
 use crate::real_programs::{have, skipped};
-use crate::scene::{CONTROL, LIMIT, Process, Scene, hide, read_line};
+use crate::scene::{CONTROL, LIMIT, Process, Scene, fresh, hide, read_line};
 
 /// Hiding places: A1 to A14 and A16 to A18 of the list of traps; `fixtures/hide.rs` and `fixtures/bomb.rs` describe them.
 ///
@@ -94,7 +94,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
         Ending::KilledWithCopy => "fork",
     };
     let stderr = scene.path("stderr");
-    let mut command = Command::new(victim);
+    let mut command = fresh(victim);
     command.arg(word);
     match hiding.strip_prefix("bomb-") {
         // Few enough that a machine with two cores can go on with its work.

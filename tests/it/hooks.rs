@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::scene::{LIMIT, Process, make_fifo};
+use crate::scene::{LIMIT, Process, fresh, make_fifo};
 
 /// A running `hooks` program with its helpers.
 struct Armed {
@@ -54,7 +54,7 @@ impl Armed {
 }
 
 fn hooks(mode: &str) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("hooks"));
+    let mut command = fresh(assert_cmd::cargo::cargo_bin!("hooks"));
     command.arg(mode);
     command
 }
@@ -130,7 +130,7 @@ fn the_users_handler_decides(mode: &str) {
 fn a_signal_that_was_ignored_stays_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let program = assert_cmd::cargo::cargo_bin!("hooks");
-    let mut command = Command::new("sh");
+    let mut command = fresh("sh");
     command.args(["-c", "trap '' HUP INT; exec \"$0\" many"]).arg(program);
     let mut armed = arm(&mut command, dir.path());
     for signal in [Signal::HUP, Signal::INT] {

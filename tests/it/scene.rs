@@ -266,6 +266,13 @@ pub(crate) fn is_readable(fd: &OwnedFd, limit: Duration) -> bool {
     fds[0].revents().contains(PollFlags::IN)
 }
 
+/// A program, started with every signal at its default, whatever whoever runs the tests ignores.
+pub(crate) fn fresh(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("fresh"));
+    command.arg(program);
+    command
+}
+
 /// The program that hides.
 pub(crate) fn hide() -> &'static Path {
     assert_cmd::cargo::cargo_bin!("hide")

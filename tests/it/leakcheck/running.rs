@@ -11,7 +11,7 @@ use once_cell::sync::Lazy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cargo;
-use crate::scene::{LIMIT, Process, Scene, hide};
+use crate::scene::{LIMIT, Process, Scene, fresh, hide};
 
 static XTASK: Lazy<PathBuf> = Lazy::new(|| cargo::build("xtask", &["--package", "xtask"]));
 
@@ -19,7 +19,7 @@ pub(super) static CASES: Lazy<PathBuf> = Lazy::new(|| cargo::build("cases", &["-
 
 /// `xtask leakcheck ARGS`, as cargo would start it.
 pub(super) fn checker(args: &[&str]) -> Command {
-    let mut command = Command::new(&*XTASK);
+    let mut command = fresh(&*XTASK);
     command.arg("leakcheck").args(args).env("CARGO", env!("CARGO")).env("CARGO_NET_OFFLINE", "true");
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command
