@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::conversation::{Channel, Conversation, SendError};
+use super::conversation::{Channel, Conversation};
 use super::expect::{Wait, deadline};
 use super::matcher::{IntoMatcher, Match};
+use super::stdin::SendError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{self, Attempt, seconds};
 use crate::settings;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::attendant;
 use super::life::Life;
+use super::stdin::{SendError, Stdin};
 use super::window::{Filled, Window};
 use crate::report::Subject;
 use crate::sys::fds::{Until, poll};
@@ -146,38 +147,11 @@ impl State {
     }
 }
 
-/// The helper's standard input.
-#[derive(Debug)]
-struct Stdin {
-    fd: Option<Arc<OwnedFd>>,
-    /// A thread is in the middle of a message: nobody else's bytes may come between.
-    busy: bool,
-    /// The helper has closed it, or has ended.
-    broken: bool,
-}
-
-/// Why a message was not sent whole.
-#[derive(Debug)]
-pub(crate) enum SendError {
-    /// The input was closed on our side.
-    Closed,
-    /// The helper has closed it, or has ended.
-    Broken {
-        sent: usize,
-    },
-    /// The helper did not read in time.
-    TimedOut {
-        sent: usize,
-    },
-    Io(io::Error),
-}
-
 /// See the module's description.
 pub(crate) struct Conversation {
     state: Mutex<State>,
     changed: Condvar,
-    stdin: Mutex<Stdin>,
-    stdin_free: Condvar,
+    stdin: Stdin,
     /// Threads that wait for `state` to be unlocked.
     queued: AtomicUsize,
     pub(crate) subject: Subject,
@@ -243,8 +217,7 @@ impl Conversation {
                 waits: 0,
             }),
             changed: Condvar::new(),
-            stdin: Mutex::new(Stdin { fd: Some(Arc::new(stdin)), busy: false, broken: false }),
-            stdin_free: Condvar::new(),
+            stdin: Stdin::new(stdin),
             queued: AtomicUsize::new(0),
             subject,
             attended: AtomicBool::new(false),
@@ -303,6 +276,7 @@ impl Conversation {
         deadline: Option<Instant>,
         mut check: impl FnMut(&mut State) -> Option<R>,
     ) -> Option<R> {
+        let _others = IfPanicking(&self.changed);
         let mut state = self.lock();
         state.waits += 1;
         let answer = loop {
@@ -392,85 +366,39 @@ impl Conversation {
         from: &'static Location<'static>,
     ) -> Result<(), SendError> {
         self.refuse_matchers();
-        let fd = self.claim_stdin(deadline)?;
-        let result = self.write_all(&fd, bytes, deadline);
-        let sent = match &result {
-            Ok(()) => bytes.len(),
-            Err(SendError::TimedOut { sent } | SendError::Broken { sent }) => *sent,
-            Err(_) => 0,
-        };
-        self.lock().transcript.record(Direction::In, &bytes[..sent], Some(from));
-        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        stdin.busy = false;
-        if matches!(result, Err(SendError::Broken { .. })) {
-            stdin.fd = None;
-            stdin.broken = true;
+        let (result, sent) = self.stdin.send(bytes, deadline, || {
+            if !self.attended.load(Ordering::Relaxed) {
+                attendant::idle(self);
+            }
+        });
+        if sent > 0 {
+            self.lock().transcript.record(Direction::In, &bytes[..sent], Some(from));
         }
-        drop(stdin);
-        // All: one who finds it closed would keep the call to himself.
-        self.stdin_free.notify_all();
         result
     }
 
-    fn claim_stdin(&self, deadline: Option<Instant>) -> Result<Arc<OwnedFd>, SendError> {
-        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let Some(fd) = stdin.fd.clone() else {
-                return Err(if stdin.broken { SendError::Broken { sent: 0 } } else { SendError::Closed });
-            };
-            if !stdin.busy {
-                stdin.busy = true;
-                return Ok(fd);
-            }
-            stdin = match deadline {
-                None => self.stdin_free.wait(stdin).unwrap_or_else(PoisonError::into_inner),
-                Some(d) => {
-                    let left = d.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(SendError::TimedOut { sent: 0 });
-                    }
-                    self.stdin_free.wait_timeout(stdin, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-
-    fn write_all(self: &Arc<Self>, fd: &OwnedFd, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match crate::sys::fds::write_some(fd, &bytes[sent..]) {
-                Ok(Some(n)) => sent += n,
-                Ok(None) => {
-                    if !self.attended.load(Ordering::Relaxed) {
-                        attendant::idle(self);
-                    }
-                    if deadline.is_some_and(|d| Instant::now() >= d) {
-                        return Err(SendError::TimedOut { sent });
-                    }
-                    poll([Some((fd.as_fd(), Until::Writable))], deadline).map_err(SendError::Io)?;
-                }
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(SendError::Broken { sent }),
-                Err(e) => return Err(SendError::Io(e)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the helper the end of its input, unless it had it already; true if this call did.
+    /// Gives the helper the end of its input, unless it had it already.
     ///
     /// A message that another thread is in the middle of is not cut: its descriptor lives until it is through.
-    pub(crate) fn close_stdin(&self) -> bool {
-        let closed = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).fd.take().is_some();
-        if closed {
-            self.stdin_free.notify_all();
-        }
-        closed
+    pub(crate) fn close_stdin(&self) {
+        self.stdin.close();
     }
 }
 
 impl Drop for Conversation {
     fn drop(&mut self) {
         attendant::forget(self.id);
+    }
+}
+
+/// A check that panics ends its wait without leaving properly: whoever waited for it as their leader has to look again.
+struct IfPanicking<'a>(&'a Condvar);
+
+impl Drop for IfPanicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.notify_all();
+        }
     }
 }
 

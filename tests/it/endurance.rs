@@ -53,6 +53,27 @@ fn a_slow_matcher_in_a_flood_is_bounded_and_lets_others_pass() {
     assert!(began.elapsed() < ms(4000), "{:?}", began.elapsed());
 }
 
+/// A leader whose matcher panics leaves nobody behind who waits for its news.
+#[test]
+fn a_matcher_that_panics_does_not_strand_the_others() -> Result {
+    let fx = Fixture::command("cat").timeout(Duration::from_secs(20)).spawn()?;
+    std::thread::scope(|scope| {
+        let began = Instant::now();
+        let leader = scope.spawn(|| drop(fx.expect(|line: &str| line.is_empty() || panic!("as planned"))));
+        let followers: Vec<_> = (0..3).map(|_| scope.spawn(|| fx.stderr().expect_eof().map(drop))).collect();
+        // All of them wait by now, or will find the same state a moment later.
+        assert!(fx.within(ms(100)).expect_exit().unwrap_err().is_timeout());
+        fx.send_line("boo").unwrap();
+        assert!(leader.join().is_err());
+        fx.send_eof().unwrap();
+        for follower in followers {
+            follower.join().unwrap().unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    });
+    Ok(())
+}
+
 #[test]
 fn all_senders_learn_that_the_helper_has_gone() {
     let fx = Fixture::command("sleep").arg("50").timeout(Duration::from_secs(20)).spawn().unwrap();
