@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::panic::Location;
 use std::process::{ExitStatus, Output as ProcessOutput};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dialogue::conversation::{Channel, State};
 use crate::dialogue::expect::deadline;
@@ -13,7 +13,7 @@ use crate::finished::Finished;
 use crate::fixture::Fixture;
 use crate::guardian::keeper::KILL_LIMIT;
 use crate::guardian::protocol::Ladder;
-use crate::report::seconds;
+use crate::report::{self, seconds};
 use crate::settings;
 use crate::stop::Stopped;
 use crate::sys::process;
@@ -23,7 +23,7 @@ const STOP_SLACK: Duration = Duration::from_secs(3);
 
 impl Fixture {
     /// Gives the helper the end of its input, waits for it to end, and ends what it has left behind;
-    /// its status, and all of its output that no expectation has consumed.
+    /// its status, all of its output that no expectation has consumed, and its directory.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Fixture {
     /// # }
     /// ```
     #[track_caller]
-    pub fn finish(self) -> Result<Finished> {
+    pub fn finish(mut self) -> Result<Finished> {
         let at = Location::caller();
         self.conversation.close_stdin();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -57,7 +57,15 @@ impl Fixture {
             let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
             exit.or_else(|| state.life.lost.clone().map(Err))
         });
-        let status = self.exit_of(ended, self.limit, "finish", at)?;
+        let status = match ended {
+            None => {
+                let why = format!("it has not ended within {}, though its input has", seconds(self.limit));
+                let help = "a program that does not leave at the end of its input is ended with `stop()`, or given more \
+                            time with `.timeout(…)`";
+                return Err(self.fail_with(ErrorKind::Timeout, "finish", at, &why, help));
+            }
+            ended => self.exit_of(ended, self.limit, "finish", at)?,
+        };
         self.begin_stop();
         let stopped = self.await_end("finish", self.policy.ladder().total(), at)?;
         // Nobody is left who could hold the streams open, except at level L1.
@@ -74,7 +82,26 @@ impl Fixture {
             state.stream_ref(Channel::Stdout).window.dropped() + state.stream_ref(Channel::Stderr).window.dropped();
         drop(state);
         let output = ProcessOutput { status, stdout, stderr };
-        Ok(Finished { output, escapees: stopped.escapees, dropped, command: self.conversation.subject.command.clone() })
+        Ok(Finished {
+            output,
+            escapees: stopped.escapees,
+            dropped,
+            command: self.conversation.subject.command.clone(),
+            transcript: self.transcript(),
+            dir: std::mem::take(&mut self.dir),
+        })
+    }
+
+    #[expect(
+        clippy::print_stderr,
+        reason = "through the macro, so that libtest shows it with the panic and not elsewhere"
+    )]
+    fn show_to_the_panicking(&self) {
+        self.conversation.wait(Some(Instant::now()), |_| None::<()>);
+        let state = self.conversation.lock();
+        if !state.reported {
+            eprintln!("{}", report::of_panic(&self.conversation.subject, &state));
+        }
     }
 
     /// Asks for the ladder without waiting, so that many can walk theirs at the same time.
@@ -139,6 +166,9 @@ impl Fixture {
 
 impl Drop for Fixture {
     /// Stops the helper. Silent, bounded, and never a panic, also while the thread is unwinding.
+    ///
+    /// A test that panics has its helpers shown, unless a report of foster's has just done so: an `assert!` that fails says
+    /// nothing about them.
     fn drop(&mut self) {
         if self.owner != process::own_pid() || settings::disabled("drop") {
             // A copy of the test process must not end its parent's helper; closing its copies of the descriptors is no harm.
@@ -147,6 +177,9 @@ impl Drop for Fixture {
             return;
         }
         let over = self.conversation.lock().life.is_over();
+        if std::thread::panicking() {
+            self.show_to_the_panicking();
+        }
         if !over {
             self.begin_stop();
             // Whatever is wrong now, the keeper and the guardian go on with it; there is nobody to tell.

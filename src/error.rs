@@ -8,8 +8,9 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 /// Something did not go as the test expected.
 ///
-/// `Display` is one line. `Debug` is the report: what was expected and what was seen, the helper's command, pid and
-/// state, and the end of the transcript. It is `Debug`, because that is what `?` in a test and `unwrap` print.
+/// `Display` is one line. `Debug`, and `Display` with `{:#}`, is the report: what was expected and what was seen, the
+/// helper's command, pid and state, and the end of the transcript. It is `Debug`, because that is what `?` in a test and
+/// `unwrap` print. A test that has errors of other types as well returns `Result<(), Box<dyn std::error::Error>>`.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -76,7 +77,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        if f.alternate() { fmt::Debug::fmt(self, f) } else { f.write_str(&self.0.message) }
     }
 }
 

@@ -1,27 +1,36 @@
 //! A helper that has ended, with its status and its output.
 
+use std::path::Path;
 use std::process::{ExitStatus, Output as ProcessOutput};
 
 use assert_cmd::assert::Assert;
+use once_cell::sync::OnceCell;
+use tempfile::TempDir;
 
+use crate::builder;
 use crate::stop::Escapee;
+use crate::transcript::Transcript;
 
 /// A helper that has ended, with its status and its output; see [`Fixture::finish`](crate::Fixture::finish).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Finished {
     pub(crate) output: ProcessOutput,
     pub(crate) escapees: Vec<Escapee>,
     pub(crate) dropped: u64,
     pub(crate) command: String,
+    pub(crate) transcript: Transcript,
+    pub(crate) dir: OnceCell<TempDir>,
 }
 
 impl Finished {
     /// For `assert_cmd`'s checks: `.assert().success().stdout("…")`.
     ///
-    /// The output is what no expectation has consumed.
+    /// The output is what no expectation has consumed. The helper's [directory](Finished::dir) is gone afterwards.
     #[must_use]
     pub fn assert(self) -> Assert {
+        let transcript = format!("\n{}", self.transcript.last_lines(20));
         let assert = Assert::new(self.output).append_context("command", self.command);
+        let assert = assert.append_context("transcript", transcript);
         match self.dropped {
             0 => assert,
             n => assert.append_context(
@@ -29,6 +38,16 @@ impl Finished {
                 format!("{n} bytes were dropped before anybody asked; keep more with `.buffer(…)`"),
             ),
         }
+    }
+
+    /// The fixture's own directory with what the helper has left in it; it goes with this value.
+    ///
+    /// # Panics
+    ///
+    /// When it was never used and cannot be made now.
+    #[track_caller]
+    pub fn dir(&self) -> &Path {
+        builder::own_dir(&self.dir)
     }
 
     /// How it ended.

@@ -55,7 +55,7 @@ pub struct Fixture {
     pub(crate) handle: Handle,
     pub(crate) policy: Stop,
     pub(crate) limit: Duration,
-    dir: OnceCell<TempDir>,
+    pub(crate) dir: OnceCell<TempDir>,
     /// The process that spawned it; a copy made by `fork` must not end it.
     pub(crate) owner: i32,
 }
@@ -300,7 +300,7 @@ impl Fixture {
         self.await_end("stop", self.policy.ladder().total(), at)
     }
 
-    /// What has been said so far.
+    /// What has been said so far; `eprintln!("{}", fx.transcript())` shows it.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
         // What has arrived, but was not read yet, belongs to it.
@@ -315,12 +315,27 @@ impl Fixture {
         let gone = e.raw_os_error() == Some(crate::sys::ESRCH) || e.kind() == std::io::ErrorKind::BrokenPipe;
         match exited {
             Some(exit) if gone => {
-                let why = format!("the helper has {}", status(exit));
+                let why = format!("the helper {}", status(exit));
                 self.fail(&state, ErrorKind::Exited, verb, object, at, &why)
             }
             _ if gone => self.fail(&state, ErrorKind::Exited, verb, object, at, "the helper has ended"),
             _ => self.fail(&state, ErrorKind::Io, verb, object, at, "the kernel refused").with_source(e),
         }
+    }
+
+    /// As [`fail`](Fixture::fail), with a help line, for verbs that need no object.
+    pub(crate) fn fail_with(
+        &self,
+        kind: ErrorKind,
+        verb: &str,
+        at: &'static Location<'static>,
+        why: &str,
+        help: &str,
+    ) -> Error {
+        let mut state = self.conversation.lock();
+        state.reported = true;
+        let attempt = Attempt { verb, object: String::new(), at };
+        report::failure(kind, &self.conversation.subject, &state, &attempt, why, &[], Some(help))
     }
 
     pub(crate) fn fail(

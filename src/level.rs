@@ -42,7 +42,9 @@ pub fn level() -> Option<Level> {
 pub(crate) fn reached(level: Level, because: Option<&str>) {
     if REACHED.set(level).is_ok() {
         if let Some(reason) = because {
-            crate::report::say(&format!("containment level {level} only: {reason}"));
+            crate::report::say(&format!(
+                "containment level {level} only: {reason}; daemons, and all helpers after SIGKILL or abort, may stay"
+            ));
         }
     }
 }

@@ -48,6 +48,8 @@ pub mod prelude {
 pub mod docs {
     #[doc = include_str!("docs/architecture.md")]
     pub mod architecture {}
+    #[doc = include_str!("docs/containment.md")]
+    pub mod containment {}
     #[doc = include_str!("docs/gotchas.md")]
     pub mod gotchas {}
     #[doc = include_str!("docs/platforms.md")]

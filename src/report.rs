@@ -52,13 +52,28 @@ pub(crate) fn failure(
         object => format!("failed to {verb} `{object}` {preposition} `{}`: {why}", subject.label),
     };
     let mut text = String::new();
+    for (name, value) in details {
+        let _ = writeln!(text, "  {name:<11}{value}");
+    }
+    let _ = writeln!(text, "  {:<11}{}", "at", place(attempt.at));
+    text.push_str(&portrait(subject, state));
+    if let Some(help) = help {
+        let _ = writeln!(text, "\n  help: {help}");
+    }
+    Error::new(kind, message).with_report(text)
+}
+
+/// What a test that panics prints about each of its helpers: the panic itself says nothing about them.
+pub(crate) fn of_panic(subject: &Subject, state: &State) -> String {
+    format!("foster: the test panicked; this is its helper `{}`:\n{}", subject.label, portrait(subject, state))
+}
+
+/// Who the helper is, how it is doing, what is unread and what was said.
+fn portrait(subject: &Subject, state: &State) -> String {
+    let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<11}{value}");
     };
-    for (name, value) in details {
-        row(name, value);
-    }
-    row("at", &place(attempt.at));
     row("helper", &format!("`{}` (pid {}), spawned at {}", subject.command, subject.pid, place(subject.spawned_at)));
     row("state", &condition(subject, state));
     for channel in [Channel::Stdout, Channel::Stderr] {
@@ -74,10 +89,7 @@ pub(crate) fn failure(
             let _ = writeln!(text, "  {line}");
         }
     }
-    if let Some(help) = help {
-        let _ = writeln!(text, "\n  help: {help}");
-    }
-    Error::new(kind, message).with_report(text)
+    text
 }
 
 fn place(location: &Location<'_>) -> String {
@@ -116,9 +128,15 @@ fn describe_stream(state: &State, channel: Channel) -> String {
     let mut text = if unread.is_empty() {
         "nothing unread".to_owned()
     } else {
-        let shown = &unread[..unread.len().min(UNREAD_BYTES)];
+        // Of what was to be expected, the next is of interest; of complaints, the last.
+        let shown = match channel {
+            Channel::Stdout => &unread[..unread.len().min(UNREAD_BYTES)],
+            Channel::Stderr => &unread[unread.len().saturating_sub(UNREAD_BYTES)..],
+        };
         let dots = if shown.len() < unread.len() { "..." } else { "" };
-        format!("{} bytes unread: \"{}{dots}\"", unread.len(), Visible(shown))
+        let (before, after) = if channel == Channel::Stdout { ("", dots) } else { (dots, "") };
+        let bytes = if unread.len() == 1 { "byte" } else { "bytes" };
+        format!("{} {bytes} unread: \"{before}{}{after}\"", unread.len(), Visible(shown))
     };
     if stream.window.dropped() > 0 {
         let _ = write!(text, ", {} older bytes dropped unread", stream.window.dropped());
@@ -135,7 +153,7 @@ fn describe_stream(state: &State, channel: Channel) -> String {
 pub(crate) fn status(status: ExitStatus) -> String {
     match (status.code(), crate::sys::ending_signal(status)) {
         (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("killed by {}", signal_name(signal)),
+        (None, Some(signal)) => format!("was killed by {}", signal_name(signal)),
         (None, None) => format!("ended with {status}"),
     }
 }

@@ -10,9 +10,18 @@ use std::time::Duration;
 
 use once_cell::sync::Lazy;
 
+/// What can be switched off.
+const MECHANISMS: [&str; 4] = ["guardian", "hooks", "drop", "runner"];
+
 /// Is this mechanism switched off?
 pub(crate) fn disabled(mechanism: &str) -> bool {
-    static LIST: Lazy<String> = Lazy::new(|| std::env::var("FOSTER_DISABLE").unwrap_or_default());
+    static LIST: Lazy<String> = Lazy::new(|| {
+        let list = std::env::var("FOSTER_DISABLE").unwrap_or_default();
+        for word in list.split(',').map(str::trim).filter(|w| !w.is_empty() && !MECHANISMS.contains(w)) {
+            crate::report::say(&format!("FOSTER_DISABLE knows {}, and not `{word}`", MECHANISMS.join(", ")));
+        }
+        list
+    });
     LIST.split(',').any(|word| word.trim() == mechanism)
 }
 
@@ -25,8 +34,13 @@ pub(crate) fn required_level() -> Option<&'static str> {
 
 /// A time limit as the user of this machine wants it. Never overflows; a limit of zero stays zero.
 pub(crate) fn scaled(limit: Duration) -> Duration {
-    static SCALE: Lazy<f64> =
-        Lazy::new(|| std::env::var("FOSTER_TIMEOUT_SCALE").ok().and_then(|v| parse_scale(&v)).unwrap_or(1.0));
+    static SCALE: Lazy<f64> = Lazy::new(|| {
+        let Ok(text) = std::env::var("FOSTER_TIMEOUT_SCALE") else { return 1.0 };
+        parse_scale(&text).unwrap_or_else(|| {
+            crate::report::say(&format!("FOSTER_TIMEOUT_SCALE=`{text}` is no positive number and is ignored"));
+            1.0
+        })
+    });
     scale(limit, *SCALE)
 }
 

@@ -3,10 +3,10 @@
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::conversation::{Channel, Conversation};
-use super::expect::{Wait, deadline};
+use super::expect::{EXIT_NEWS, Wait, deadline};
 use super::matcher::{IntoMatcher, Match};
 use super::stdin::SendError;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +91,7 @@ impl Input {
     ///
     /// A thread of its own forwards them; it ends with the last clone of the sender, or when the helper takes no more.
     #[must_use]
+    #[track_caller]
     pub fn into_sender(self) -> mpsc::Sender<Vec<u8>> {
         let (sender, receiver) = mpsc::channel::<Vec<u8>>();
         let at = Location::caller();
@@ -111,7 +112,13 @@ impl Input {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let state = self.conversation.lock();
+        if matches!(error, SendError::Broken { .. }) {
+            // If it has ended, the news of it come a moment later.
+            let news = Instant::now() + EXIT_NEWS;
+            self.conversation.wait(Some(news), |s| (s.life.exited.is_some() || s.life.is_over()).then_some(()));
+        }
+        let mut state = self.conversation.lock();
+        state.reported = true;
         let taken = |sent: usize| format!("{sent} of {} bytes were taken", bytes.len());
         let (kind, why) = match &error {
             SendError::TimedOut { sent } => (
@@ -119,7 +126,11 @@ impl Input {
                 format!("timed out after {}: {}, the helper does not read", seconds(self.limit), taken(*sent)),
             ),
             SendError::Broken { sent } => {
-                (ErrorKind::InputClosed, format!("the helper has closed its input: {}", taken(*sent)))
+                let closed = match &state.life.exited {
+                    Some(exit) => format!("the helper {}", report::status(exit.status)),
+                    None => "the helper has closed its input".to_owned(),
+                };
+                (ErrorKind::InputClosed, format!("{closed}: {}", taken(*sent)))
             }
             SendError::Closed => (ErrorKind::InputClosed, "its input is closed already".to_owned()),
             SendError::Io(e) => (ErrorKind::Io, e.to_string()),
@@ -213,19 +224,23 @@ impl Output {
     }
 
     /// All lines from now on, until the stream ends. A time-out is an item, and the iterator can be asked again after it.
+    ///
+    /// It ends with the stream, also when the helper has crashed: ask [`wait`](crate::Fixture::wait) how it ended.
+    #[track_caller]
     pub fn lines(&self) -> Lines {
-        Lines { output: self.clone() }
+        Lines { output: self.clone(), at: Location::caller() }
     }
 
     /// The receiving end of a `std` channel of lines, for code that wants one.
     ///
     /// A thread of its own forwards them; it ends with the stream, or when a line comes and the receiver is gone.
     #[must_use]
+    #[track_caller]
     pub fn into_receiver(self) -> mpsc::Receiver<String> {
         let (sender, receiver) = mpsc::channel();
-        let all = Output { limit: Duration::MAX, ..self };
+        let all = Output { limit: Duration::MAX, ..self }.lines();
         let forward = move || {
-            for line in all.lines().map_while(Result::ok) {
+            for line in all.map_while(Result::ok) {
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -244,8 +259,9 @@ impl IntoIterator for Output {
     type Item = Result<String>;
     type IntoIter = Lines;
 
+    #[track_caller]
     fn into_iter(self) -> Lines {
-        Lines { output: self }
+        Lines { output: self, at: Location::caller() }
     }
 }
 
@@ -253,15 +269,16 @@ impl IntoIterator for Output {
 #[derive(Debug)]
 pub struct Lines {
     output: Output,
+    at: &'static Location<'static>,
 }
 
 impl Iterator for Lines {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Result<String>> {
-        match self.output.recv() {
+        match self.output.wait(self.at).next_line() {
             Err(e) if ended(&e) => None,
-            other => Some(other),
+            other => Some(other.map(|line| line.text)),
         }
     }
 }

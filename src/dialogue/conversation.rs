@@ -88,6 +88,8 @@ pub(crate) struct State {
     led: bool,
     /// Threads that wait for the leader.
     followers: usize,
+    /// A failure has been reported with all that is known: a panic that follows need not do so again.
+    pub(crate) reported: bool,
     /// How often somebody has waited: tells the attendant whether the conversation is in use.
     pub(super) waits: u64,
 }
@@ -215,6 +217,7 @@ impl Conversation {
                 led: false,
                 followers: 0,
                 waits: 0,
+                reported: false,
             }),
             changed: Condvar::new(),
             stdin: Stdin::new(stdin),

@@ -11,9 +11,10 @@ use super::conversation::{Channel, Conversation, State, Stream};
 use super::matcher::{Kind, Match, Matcher};
 use crate::error::{Error, ErrorKind};
 use crate::report::{self, Attempt, seconds, status};
+use crate::transcript::Visible;
 
 /// How long a stream that has ended may wait for the news of its helper's end, so that a report can say how it ended.
-const EXIT_NEWS: Duration = Duration::from_millis(250);
+pub(super) const EXIT_NEWS: Duration = Duration::from_millis(250);
 
 /// Where, for how long, and on whose behalf.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub(crate) struct Wait<'a> {
 enum End {
     Eof,
     Exited,
-    Mismatch(String, bool),
+    Mismatch { got: Vec<u8>, mid_line: bool, cut: bool },
 }
 
 impl Wait<'_> {
@@ -48,7 +49,7 @@ impl Wait<'_> {
                 Kind::Line { test, .. } => find_line(stream, test, &mut searched, last),
             }
         });
-        result.map_err(|end| self.explain("expect", &matcher, end))
+        result.map_err(|end| self.explain("expect", &mut matcher, end))
     }
 
     /// The next line, which has to match.
@@ -66,7 +67,8 @@ impl Wait<'_> {
             let raw = &stream.window.unread()[..line.text];
             let text = String::from_utf8_lossy(raw).into_owned();
             if !matcher.matches_line(raw, &text) {
-                return Some(Err(End::Mismatch(text, stream.mid_line)));
+                let got = raw.to_vec();
+                return Some(Err(End::Mismatch { got, mid_line: stream.mid_line, cut: stream.window.is_cut() }));
             }
             let truncated = stream.window.is_cut();
             consume_line(stream, line.length);
@@ -76,12 +78,12 @@ impl Wait<'_> {
             Ok(inner) => inner.map_err(Some),
             Err(end) => Err(end),
         };
-        result.map_err(|end| self.explain("expect line", &matcher, end))
+        result.map_err(|end| self.explain("expect line", &mut matcher, end))
     }
 
     /// The next line, whatever it is.
     pub(crate) fn next_line(&self) -> Result<Match, Error> {
-        let any = Kind::Line { test: Box::new(|_| true), description: "any line".to_owned() };
+        let any = Kind::Line { test: Box::new(|_| true), description: "a line".to_owned() };
         self.expect_line(Matcher { kind: any })
     }
 
@@ -156,45 +158,99 @@ impl Wait<'_> {
         }
     }
 
-    fn explain(&self, verb: &str, matcher: &Matcher<'_>, end: Option<End>) -> Error {
-        let state = self.conversation.lock();
-        let mut details = vec![("expected", format!("{matcher}"))];
-        let mut help = match end {
-            Some(End::Mismatch(..)) => None,
-            _ => self.where_else(&state, matcher),
+    fn explain(&self, verb: &str, matcher: &mut Matcher<'_>, end: Option<End>) -> Error {
+        let mut state = self.conversation.lock();
+        state.reported = true;
+        let expected = match matcher.literal() {
+            Some(text) => format!("\"{}\"", Visible(text)),
+            None => matcher.to_string(),
         };
+        let mut details = vec![("expected", expected)];
         let exited = state.life.exited.as_ref().map(|e| status(e.status));
+        let help;
         let (kind, why) = match end {
-            None => (ErrorKind::Timeout, self.timed_out()),
-            Some(End::Mismatch(got, mid_line)) => {
-                details.push(("got", got));
-                if mid_line {
-                    help =
-                        Some("the expectation before this one ended inside this line; this is the rest of it".into());
-                }
+            Some(End::Mismatch { got, mid_line, cut }) => {
+                details.push(("got", format!("\"{}\"", Visible(&got))));
+                help = self.why_not_equal(&state, matcher, &got, mid_line, cut);
                 (ErrorKind::Mismatch, "the next line is another one".to_owned())
             }
-            Some(End::Exited | End::Eof) if exited.is_some() => {
-                (ErrorKind::Exited, format!("the helper {}", exited.unwrap_or_default()))
+            end => {
+                help = self.where_else(&state, matcher);
+                match end {
+                    None => (ErrorKind::Timeout, self.timed_out()),
+                    Some(_) if exited.is_some() => {
+                        (ErrorKind::Exited, format!("the helper {}", exited.unwrap_or_default()))
+                    }
+                    Some(_) if state.life.lost.is_some() => {
+                        (ErrorKind::Guardian, state.life.lost.clone().unwrap_or_default())
+                    }
+                    Some(_) => (ErrorKind::Eof, format!("the helper has closed its {}", self.channel.name())),
+                }
             }
-            Some(_) if state.life.lost.is_some() => (ErrorKind::Guardian, state.life.lost.clone().unwrap_or_default()),
-            Some(_) => (ErrorKind::Eof, format!("the helper has closed its {}", self.channel.name())),
         };
         self.fail(&state, kind, verb, matcher.to_string(), &why, &details, help.as_deref())
     }
 
-    /// The usual reasons why a text is waited for in vain.
-    fn where_else(&self, state: &State, matcher: &Matcher<'_>) -> Option<String> {
+    /// The usual reasons why a line is nearly the one that was expected.
+    fn why_not_equal(
+        &self,
+        state: &State,
+        matcher: &Matcher<'_>,
+        got: &[u8],
+        mid_line: bool,
+        cut: bool,
+    ) -> Option<String> {
+        if cut {
+            return Some("the beginning of this line was dropped; keep more with `.buffer(…)`".into());
+        }
+        if mid_line {
+            return Some("the expectation before this one ended inside this line; this is the rest of it".into());
+        }
         let text = matcher.literal()?;
+        let plain = without_escapes(got);
+        if got.trim_ascii() == text.trim_ascii() {
+            return Some("they differ only in white space at the ends".into());
+        }
+        if plain != got && plain == text {
+            return Some("they differ only in terminal codes; many programs leave them out if NO_COLOR is set".into());
+        }
+        if memchr::memmem::find(got, text).is_some() {
+            return Some(
+                "the line contains the text, and `expect_line` compares whole lines; `expect` finds it, and so does \
+                 `predicate::str::contains`"
+                    .into(),
+            );
+        }
+        let unread = state.stream_ref(self.channel).window.unread();
+        let mut later = unread.split(|b| *b == b'\n').skip(1).map(|l| l.strip_suffix(b"\r").unwrap_or(l));
+        later.any(|line| line == text).then(|| "a later line is this text; `expect` finds it".into())
+    }
+
+    /// The usual reasons why something is waited for in vain.
+    fn where_else(&self, state: &State, matcher: &mut Matcher<'_>) -> Option<String> {
         let other = match self.channel {
             Channel::Stdout => Channel::Stderr,
             Channel::Stderr => Channel::Stdout,
         };
+        let elsewhere = state.stream_ref(other).window.unread();
+        let unread = state.stream_ref(self.channel).window.unread();
+        let Some(text) = matcher.literal() else {
+            if !unread.is_empty() && !unread.contains(&b'\n') && state.life.exited.is_none() {
+                return Some(
+                    "what has arrived is not a whole line, and predicates and closures are asked about whole lines; \
+                     a text finds a prompt"
+                        .into(),
+                );
+            }
+            let mut lines = elsewhere.split(|b| *b == b'\n').filter(|l| !l.is_empty()).take(100);
+            let found = lines.find(|line| matcher.matches_line(line, &String::from_utf8_lossy(line)))?;
+            return Some(format!("a line on {} satisfies it: \"{}\"", other.name(), Visible(found)));
+        };
         let has = |bytes: &[u8]| memchr::memmem::find(bytes, text).is_some();
-        if has(state.stream_ref(other).window.unread()) {
+        if has(elsewhere) {
             return Some(format!("the text is on {name}: expect it with `.{name}().expect(…)`", name = other.name()));
         }
-        if has(state.stream_ref(self.channel).window.unread()) {
+        if has(unread) {
             return Some("the text has arrived, but inside a longer line; `expect` finds it there".into());
         }
         state
@@ -227,6 +283,21 @@ impl Wait<'_> {
         let attempt = Attempt { verb, object, at: self.at };
         report::failure(kind, &self.conversation.subject, state, &attempt, why, details, help)
     }
+}
+
+/// What a terminal would show of it: control sequences (ECMA-48) left out.
+fn without_escapes(line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len());
+    let mut bytes = line.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == 0x1b && bytes.next_if_eq(&b'[').is_some() {
+            while bytes.next_if(|b| !(0x40..=0x7e).contains(b)).is_some() {}
+            bytes.next();
+        } else {
+            out.push(byte);
+        }
+    }
+    out
 }
 
 /// `None` when it lies beyond what the clock can tell: then it never comes.
@@ -281,6 +352,10 @@ fn next_line(stream: &mut Stream, searched: &mut u64, last: bool) -> Option<Line
 
 /// A match that reached the end of its line takes the ending with it, as soon as a line is asked for.
 fn skip_ending(stream: &mut Stream, last: bool) {
+    if stream.window.is_cut() {
+        // What was dropped meanwhile was the rest of that line, and more.
+        stream.mid_line = false;
+    }
     if !stream.mid_line {
         return;
     }

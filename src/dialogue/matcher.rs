@@ -65,6 +65,10 @@ impl fmt::Debug for Matcher<'_> {
 /// A matcher must not use the fixture that it is being matched against: that is a panic.
 ///
 /// `Via` only tells the three apart for the compiler; it is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be expected",
+    note = "expect a text, a predicate by value, or a closure with its argument's type: `|line: &str| ...`"
+)]
 pub trait IntoMatcher<Via> {
     /// Turns it into a matcher.
     fn into_matcher<'m>(self) -> Matcher<'m>
@@ -116,7 +120,8 @@ impl<P: Predicate<str>> IntoMatcher<ViaPredicate> for P {
     where
         Self: 'm,
     {
-        let description = format!("a line with {self}");
+        // Most predicates call what they look at `var`.
+        let description = format!("a line with {}", self.to_string().replacen("var", "text", 1));
         Matcher { kind: Kind::Line { test: Box::new(move |line| self.eval(line)), description } }
     }
 }

@@ -110,6 +110,8 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
         Ok(Frame::Refused { stage, errno }) => {
             wiring_or(io::Error::from_raw_os_error(errno), |e| Failure::Step(stage, e))
         }
+        // It was taking everything down already, because the guardian is gone.
+        Ok(Frame::Exited { .. } | Frame::Gone { .. }) => Failure::Guardian(io::ErrorKind::UnexpectedEof.into()),
         Ok(_) => Failure::Guardian(io::Error::other("the keeper gave an answer that makes no sense")),
         Err(e) => guardian_failure(e),
     };

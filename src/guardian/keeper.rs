@@ -324,7 +324,7 @@ impl Keeper {
         let code = if survivors.is_empty() { 0 } else { EXIT_WITH_SURVIVORS };
         let escapees = self.take_escapees();
         self.tell(&Frame::Gone { escapees, survivors });
-        if is_ready(&self.born.guardian, Until::Readable) && !self.born.root.as_os_str().is_empty() {
+        if is_ready(&self.born.guardian, Until::Readable) {
             // The guardian cannot do it any more. Other keepers try as well; what is gone is no error,
             // and the last one to finish finds nothing in use.
             let _ = std::fs::remove_dir_all(&self.born.root);

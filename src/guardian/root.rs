@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,11 @@ use crate::sys::{AsFd, BorrowedFd, process, procfs, signals, socket};
 /// How long the test process may take to introduce itself. It has already written the frame when we start.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the test binary may take to end after its runner has gone, before it is killed.
+/// How long the test binary is left alone after its runner has gone: a Ctrl-C reaches both of them, and then it is saying
+/// goodbye at this very moment. A signal of ours would be its second one, which ends it at once.
+const RUNNER_DELAY: Duration = Duration::from_millis(500);
+
+/// How long the test binary may take to end after it has been asked to, before it is killed.
 const RUNNER_GRACE: Duration = Duration::from_secs(5);
 
 /// How much longer than its own limit a keeper may take before the guardian does its work.
@@ -57,8 +60,8 @@ struct Guardian {
     spare: Option<(i32, OwnedFd)>,
     farewell: (OwnedFd, Option<OwnedFd>),
     root: PathBuf,
-    /// When to kill the test process that outlives its runner.
-    patience: Option<Instant>,
+    /// What to send to the test process that outlives its runner, and when.
+    patience: Option<(Instant, i32)>,
 }
 
 /// Why the guardian stops serving.
@@ -83,10 +86,6 @@ impl Guardian {
             Ok(mut guardian) => {
                 // If there is no room for it now, it is made when it is needed, or refused then.
                 let _ = guardian.ensure_spare();
-                // From here on there is a keeper who removes the directory, should we be killed.
-                if std::fs::DirBuilder::new().mode(0o700).create(&guardian.root).is_err() {
-                    guardian.root = PathBuf::new();
-                }
                 let welcome = Frame::Welcome { pid: process::own_pid(), root: guardian.root.clone() };
                 // If the test process is gone already, serving is what cleans up behind it.
                 let _ = guardian.control.send(&welcome, &[], Instant::now() + REPLY_LIMIT);
@@ -131,7 +130,7 @@ impl Guardian {
         let runner = process::pidfd(runner)
             .ok()
             .filter(|_| procfs::stat(marker.test_process).is_some_and(|s| s.parent == runner));
-        // Only a name so far: whoever removes it has to know it before it is there.
+        // Only a name: the test process makes it when the first fixture wants a directory, and most never do.
         let root = temp_dir.join(format!("foster-{}-{:016x}", marker.test_process, reexec::nonce()));
         Ok(Guardian {
             control,
@@ -159,10 +158,8 @@ impl Guardian {
             TestProcessGone => Duration::ZERO,
         };
         let survivors = self.empty(Instant::now() + polite + KILL_LIMIT + KEEPER_SLACK);
-        if !self.root.as_os_str().is_empty() {
-            // Never follows a link out of it: std removes relative to open directories (CVE-2022-21658).
-            let _ = std::fs::remove_dir_all(&self.root);
-        }
+        // Never follows a link out of it: std removes relative to open directories (CVE-2022-21658).
+        let _ = std::fs::remove_dir_all(&self.root);
         let _ = self.goodbye.send(&Frame::Empty { survivors }, &[], Instant::now() + REPLY_LIMIT);
         0
     }
@@ -177,7 +174,7 @@ impl Guardian {
                 Some((self.child_ends.as_fd(), Until::Readable)),
                 self.runner.as_ref().map(|r| (r.as_fd(), Until::Readable)),
             ],
-            self.patience,
+            self.patience.map(|(at, _)| at),
         );
         let Ok([test_process, control, goodbye, child_ended, runner]) = ready else { return Some(TestProcessGone) };
         if goodbye {
@@ -194,13 +191,13 @@ impl Guardian {
         }
         if runner {
             self.runner = None;
-            self.patience = Some(Instant::now() + RUNNER_GRACE);
-            // Its hooks, if it has any, clean up politely; we follow when it is gone.
-            let _ = process::signal_pidfd(self.test_process.as_fd(), signals::SIGTERM);
+            self.patience = Some((Instant::now() + RUNNER_DELAY, signals::SIGTERM));
         }
-        if self.patience.is_some_and(|p| Instant::now() >= p) {
-            self.patience = None;
-            let _ = process::signal_pidfd(self.test_process.as_fd(), signals::SIGKILL);
+        if let Some((_, signal)) = self.patience.filter(|(at, _)| Instant::now() >= *at) {
+            // Its hooks, if it has any, clean up politely; we follow when it is gone.
+            let _ = process::signal_pidfd(self.test_process.as_fd(), signal);
+            let polite = signal == signals::SIGTERM;
+            self.patience = polite.then(|| (Instant::now() + RUNNER_GRACE, signals::SIGKILL));
         }
         if control { self.obey() } else { None }
     }

@@ -112,9 +112,13 @@ fn running() -> Option<&'static Guardian> {
     (guardian.owner == process::own_pid()).then_some(guardian)
 }
 
-/// The directory under which fixtures make theirs, if there is a guardian to remove it.
+/// The directory under which fixtures make theirs, made if it is not there yet, if there is a guardian to remove it.
 pub(crate) fn root() -> Option<PathBuf> {
-    guardian().ok()?.ok().map(|g| g.root.clone()).filter(|r| !r.as_os_str().is_empty())
+    let root = guardian().ok()?.ok()?.root.clone();
+    match crate::sys::fds::make_private_dir(&root) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => None,
+        _ => Some(root),
+    }
 }
 
 fn start() -> Result<Guardian, Obstacle> {
@@ -246,7 +250,7 @@ impl Guardian {
             // It ends right after its last word; its zombie would be a process that we left behind.
             process::reap_child(&mut lock(&self.child), deadline);
             registry::forget(self.pid);
-        } else if !self.root.as_os_str().is_empty() {
+        } else {
             // It was killed, and perhaps its keepers with it: then nobody else removes what it had made.
             let _ = std::fs::remove_dir_all(&self.root);
         }

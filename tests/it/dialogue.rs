@@ -119,7 +119,7 @@ fn a_mismatch_consumes_nothing_and_says_both() -> Result {
     let error = fx.expect_line("wanted").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     let report = format!("{error:?}");
-    assert!(report.contains("expected   wanted") && report.contains("got        got"), "{report}");
+    assert!(report.contains("expected   \"wanted\"") && report.contains("got        \"got\""), "{report}");
     fx.expect_line("got")?;
     Ok(())
 }
@@ -166,7 +166,8 @@ fn a_timeout_of_zero_looks_at_what_is_there_and_huge_ones_do_not_overflow() -> R
 
 #[test]
 fn an_exit_ends_the_wait_at_once_with_status_and_last_words() {
-    for (script, status) in [("echo dying >&2; exit 3", "status 3"), ("exit 0", "status 0"), ("kill -9 $$", "SIGKILL")]
+    for (script, status) in
+        [("echo dying >&2; exit 3", "status 3"), ("exit 0", "status 0"), ("kill -9 $$", "was killed by SIGKILL")]
     {
         let fx = sh(script);
         let began = Instant::now();

@@ -106,15 +106,13 @@ fn c1_the_test_gets_a_typed_error_at_the_next_use() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// C2: a guardian that was stopped does its work when it goes on, and the keepers do not need it.
+/// C2: a guardian that was stopped goes on when the test process ends, and the keepers do not need it.
 #[test]
 fn c2_a_stopped_guardian_changes_nothing() {
     let mut stage = Stage::set("signal", "daemon");
     stage.guardian.signal(Sig::STOP);
     stage.victim.signal(Sig::KILL);
     stage.scene.assert_gone(&stage.family, "guardian stopped, test process killed");
-    assert!(stage.guardian.is_alive());
-    stage.guardian.signal(Sig::CONT);
     assert!(stage.guardian.ends_within(LIMIT));
     assert_eq!(stage.reap().signal(), Some(9));
 }
@@ -333,9 +331,12 @@ fn c10_the_proc_of_another_namespace_is_not_believed() {
 /// C9: a program that was deleted while it runs can still start its guardian.
 #[test]
 fn c9_a_deleted_program_still_has_a_guardian() {
-    let dir = tempfile::tempdir().unwrap();
+    // A link and not a copy: while a file is being written, another thread may pass its descriptor on to a child for a
+    // moment, and then nobody may execute it (ETXTBSY).
+    let original = assert_cmd::cargo::cargo_bin!("attacked");
+    let dir = tempfile::tempdir_in(original.parent().unwrap()).unwrap();
     let copy: PathBuf = dir.path().join("attacked");
-    std::fs::copy(assert_cmd::cargo::cargo_bin!("attacked"), &copy).unwrap();
+    std::fs::hard_link(original, &copy).unwrap();
     let output = Command::new(&copy).arg("deleted").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "L2\n", "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -38,7 +38,7 @@ fn a_timeout() {
     fx.stderr().expect_line("careful").unwrap();
     let error = fx.within(Duration::from_millis(30)).expect("ready").unwrap_err();
     let wanted = "failed to expect `ready` from `shell`: timed out after # s
-  expected   ready
+  expected   \"ready\"
   at         tests/it/reports.rs:#:#
   helper     `sh -c 'echo starting; echo careful >&#; read x'` (pid #), spawned at tests/it/reports.rs:#:#
   state      running for # s, silent for # s
@@ -57,7 +57,7 @@ fn an_exit() {
     let error = fx.expect("ready").unwrap_err();
     assert!(error.to_string().ends_with("the helper exited with status 3"), "{error}");
     let wanted = "failed to expect `ready` from `shell`: the helper exited with status #
-  expected   ready
+  expected   \"ready\"
   at         tests/it/reports.rs:#:#
   helper     `sh -c 'echo going down; exit #'` (pid #), spawned at tests/it/reports.rs:#:#
   state      exited with status # after # s
@@ -75,8 +75,8 @@ fn a_mismatch_in_the_rest_of_a_line() {
     fx.expect("took ").unwrap();
     let error = fx.expect_line("done").unwrap_err();
     let wanted = "failed to expect line `done` from `shell`: the next line is another one
-  expected   done
-  got        five ms
+  expected   \"done\"
+  got        \"five ms\"
   at         tests/it/reports.rs:#:#
   helper     `sh -c 'echo '\\''took five ms'\\''; read x'` (pid #), spawned at tests/it/reports.rs:#:#
   state      running for # s, silent for # s
@@ -118,6 +118,46 @@ fn a_silent_helper_and_a_full_pipe() {
     );
     let seen = normal(&format!("{error:?}"));
     assert!(seen.starts_with(&wanted), "--- seen\n{seen}\n--- wanted\n{wanted}");
+}
+
+/// The line is nearly the one that was expected: what is the difference?
+#[test]
+fn a_near_miss_says_what_differs() {
+    for (line, expected, help) in [
+        ("listening on port 80", "listening", "the line contains the text"),
+        ("ready ", "ready", "they differ only in white space"),
+        ("\\033[32mready\\033[0m", "ready", "they differ only in terminal codes"),
+        ("one\\ntwo", "two", "a later line is this text"),
+    ] {
+        let fx = sh(&format!("printf '{line}\\n'; read x"));
+        let error = fx.expect_line(expected).unwrap_err();
+        let report = format!("{error:#}");
+        assert!(report.contains(help), "{line}: {report}");
+        assert!(!report.contains('\u{1b}'), "a terminal would act on it: {report:?}");
+    }
+}
+
+#[test]
+fn a_predicate_that_waits_for_a_prompt_or_on_the_wrong_stream_is_told_so() {
+    let fx = sh("printf 'item? '; read x; echo went wrong >&2; read x");
+    let waited = fx.within(Duration::from_millis(50));
+    let report = format!("{:?}", waited.expect(predicate::str::contains("item?")).unwrap_err());
+    assert!(report.contains("what has arrived is not a whole line"), "{report}");
+    fx.expect("item? ").unwrap();
+    fx.send_line("").unwrap();
+    let report = format!("{:?}", waited.expect(predicate::str::contains("wrong")).unwrap_err());
+    assert!(report.contains("a line on stderr satisfies it: \"went wrong\""), "{report}");
+}
+
+/// An `assert!` that fails says nothing about the helper, so its fixture does.
+#[test]
+fn a_panic_shows_the_helper() {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("attacked"));
+    let output = command.arg("panics").output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(errors.contains("foster: the test panicked; this is its helper `sh`:"), "{errors}");
+    assert!(errors.contains("err | the reason"), "{errors}");
+    assert_eq!(errors.matches("foster: the test panicked").count(), 1, "a report of foster's own is enough: {errors}");
 }
 
 #[test]

@@ -82,6 +82,33 @@ fn b13_kill_of_cargo_only() {
     }
 }
 
+/// Ctrl-C reaches cargo and the test binary at once. That cargo has died of it must not look like a second signal: the
+/// helper is asked, and has its time.
+#[test]
+fn ctrl_c_to_cargo_and_the_test_binary_is_polite() {
+    for _ in 0..5 {
+        let scene = Scene::new();
+        let bye = scene.path("bye");
+        let mut runner = crate::scene::fresh(env!("CARGO"));
+        runner.args(["--offline", "test", "--quiet", "--test", "cases", "--", "--ignored", "--exact", "says_goodbye"]);
+        runner.current_dir(env!("CARGO_MANIFEST_DIR")).env("CASES_BYE", &bye).env("CASES_ARMED", scene.path("armed"));
+        runner.env_remove("FOSTER_DISABLE").env_remove("NEXTEST").env_remove("NEXTEST_TEST_NAME");
+        runner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = std::os::unix::process::CommandExt::process_group(&mut runner, 0).spawn().unwrap();
+        let handle = Process::open(child.id() as i32);
+        assert!(scene.is_armed(&handle), "cargo ended first");
+        // It is not reaped, so the group is its own.
+        let group = rustix::process::Pid::from_raw(handle.pid).unwrap();
+        rustix::process::kill_process_group(group, Signal::INT).unwrap();
+        assert!(handle.ends_within(crate::scene::LIMIT));
+        child.wait().unwrap();
+        // The helper takes 700 ms for its goodbye, after which the FIFO is at its end.
+        let ended = scene.armed_ends();
+        assert!(ended, "the test binary does not end");
+        assert_eq!(std::fs::read_to_string(&bye).unwrap_or_default(), "bye\n", "the helper was not given its time");
+    }
+}
+
 /// B14: nextest alone is killed, or asked to end.
 #[test]
 fn b14_kill_of_nextest_only() {

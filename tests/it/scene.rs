@@ -115,6 +115,21 @@ impl Scene {
         fds[0].revents().contains(PollFlags::IN)
     }
 
+    /// Waits until nobody has the FIFO `armed` open for writing any more.
+    pub(crate) fn armed_ends(&self) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match rustix::io::read(&self.armed, &mut [0; 16]) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) if Instant::now() >= deadline => return false,
+                Err(_) => {
+                    is_readable(&self.armed, deadline.saturating_duration_since(Instant::now()));
+                }
+            }
+        }
+    }
+
     /// Everyone who has signed the record. To be called while they live.
     pub(crate) fn family(&self) -> Vec<Process> {
         let record = fs::read_to_string(self.record()).unwrap_or_default();

@@ -116,6 +116,11 @@ fn a_helper_is_born_as_a_plain_child_would_be() -> Result {
 #[test]
 fn helpers_hold_their_own_pipes_only() -> Result {
     let (one, two) = (Fixture::command("cat").spawn()?, Fixture::command("cat").spawn()?);
+    for fx in [&one, &two] {
+        // By then it has opened and closed what it needs to start.
+        fx.send_line("up")?;
+        fx.expect_line("up")?;
+    }
     let pipes = |fx: &Fixture| {
         let dir = std::fs::read_dir(format!("/proc/{}/fd", fx.id())).unwrap();
         dir.map(|e| std::fs::read_link(e.unwrap().path()).unwrap()).collect::<BTreeSet<_>>()
