@@ -8,8 +8,13 @@ use rustix::process::Signal;
 
 use crate::scene::{Process, Scene, read_line};
 
-/// How long the end of a saturated bomb may take. On a machine with two cores it takes less than a second.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long the end of a saturated bomb may take.
+///
+/// On a machine with two cores that has nothing else to do it takes about a second, and three are allowed where
+/// `FOSTER_TEST_ALONE` says that it is so, as one step of CI does. Beside other tests, two of them bombs, it is only bounded.
+fn limit() -> Duration {
+    Duration::from_secs(if std::env::var_os("FOSTER_TEST_ALONE").is_some() { 3 } else { 30 })
+}
 
 const KINDS: [&str; 3] = ["group", "setsid", "hopper"];
 
@@ -28,7 +33,7 @@ fn a_bomb_is_stopped_by_its_fixture() {
         fx.stop().unwrap();
         let took = began.elapsed();
         assert!(scene.fifo_is_closed_within(Duration::ZERO), "bomb {kind}: stopped, but not gone");
-        assert!(took < LIMIT, "bomb {kind}: {took:?}");
+        assert!(took < limit(), "bomb {kind}: {took:?}");
     }
 }
 
@@ -44,13 +49,13 @@ fn a_bomb_ends_with_a_killed_test_process() {
         let victim = Process::open(child.id() as i32);
         let began = Instant::now();
         victim.signal(Signal::KILL);
-        let gone = scene.fifo_is_closed_within(LIMIT);
+        let gone = scene.fifo_is_closed_within(limit());
         let took = began.elapsed();
         child.wait().unwrap();
         if !gone {
             scene.put_down_holders();
         }
-        assert!(took < LIMIT, "bomb {kind}: {took:?}");
+        assert!(took < limit(), "bomb {kind}: {took:?}");
     }
 }
 

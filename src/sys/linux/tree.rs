@@ -77,6 +77,7 @@ pub(crate) fn kill_all(
             return left;
         }
         if !frozen && began.elapsed() >= FREEZE_AFTER {
+            let _first = process::GoFirst::new();
             freeze_and_kill(own, spared, deadline);
             frozen = true;
         }
