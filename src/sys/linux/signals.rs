@@ -192,7 +192,10 @@ pub(crate) fn catch_endings(signals: &[i32]) -> io::Result<Option<OwnedFd>> {
         unsafe {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
             action.sa_sigaction = handler();
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+            // On the thread's own stack, and one at a time: two frames do not fit onto the small alternate stack that
+            // std's threads have, and the kernel would answer the second with SIGSEGV (sigaltstack(2)).
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            action.sa_mask = set_of(signals);
             libc::sigaction(signal, &raw const action, ptr::null_mut());
         }
     }
