@@ -190,7 +190,16 @@ impl Scene {
                 let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
                 let Ok(handle) = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) else { continue };
                 let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-                let holds = fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == fifo));
+                // Writers only: a child of this very process holds our reading end for the moment before its exec.
+                let writes = |fd: &std::ffi::OsStr| {
+                    let info = Path::new("/proc").join(pid.to_string()).join("fdinfo").join(fd);
+                    let info = fs::read_to_string(info).unwrap_or_default();
+                    let flags = info.lines().find_map(|l| l.strip_prefix("flags:")).unwrap_or("0").trim();
+                    u32::from_str_radix(flags, 8).is_ok_and(|flags| flags & 3 == 1)
+                };
+                let mut fds = fds.flatten();
+                let holds =
+                    fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == fifo) && writes(&fd.file_name()));
                 if holds && pid != std::process::id() as i32 {
                     let _ = pidfd_send_signal(&handle, Signal::STOP);
                     holders.push(handle);
