@@ -139,8 +139,14 @@ impl Fixture {
             return Err(self.fail(&state, ErrorKind::Guardian, verb, object, at, &why));
         };
         if !gone.survivors.is_empty() {
-            let all: Vec<String> = gone.survivors.iter().map(ToString::to_string).collect();
-            let why = format!("could not end {}", all.join("; "));
+            // A fork bomb may have left hundreds, of which one is like the other.
+            const NAMED: usize = 8;
+            let named: Vec<String> = gone.survivors.iter().take(NAMED).map(ToString::to_string).collect();
+            let more = match gone.survivors.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!("; and {more} more"),
+            };
+            let why = format!("could not end {}{more}", named.join("; "));
             return Err(self.fail(&state, ErrorKind::Survivor, verb, object, at, &why));
         }
         Ok(Stopped { status: state.life.exited.as_ref().map(|e| e.status), escapees: gone.escapees.clone() })

@@ -11,8 +11,10 @@ use crate::settings;
 ///
 /// # Platforms
 ///
-/// On Linux the level is [`Level::L2`] unless `/proc`, subreapers, pidfds or the re-execution of the test binary
+/// On Linux the level is at least [`Level::L2`] unless `/proc`, subreapers, pidfds or the re-execution of the test binary
 /// are missing, or `FOSTER_DISABLE=guardian` is set.
+/// It is [`Level::L3`] where the test process may make cgroups (version 2, Linux 5.14) below its own, as root usually may
+/// and as everybody may in a cgroup that was delegated to them, and unless `FOSTER_DISABLE=cgroup` is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Level {
@@ -23,6 +25,9 @@ pub enum Level {
     L1,
     /// A guardian process and one keeper per fixture: nothing escapes, however the process ends.
     L2,
+    /// In addition one cgroup per fixture: what runs as another user, has moved to another pid namespace, or multiplies
+    /// faster than it can be killed, is ended in one step, and so is everything if the guardian and keepers are killed but one.
+    L3,
 }
 
 impl fmt::Display for Level {
@@ -50,16 +55,18 @@ pub(crate) fn reached(level: Level, because: Option<&str>) {
 }
 
 /// `Err` with the user's requirement when it is not met, or makes no sense.
-pub(crate) fn check_required(reached: Level) -> Result<(), String> {
+pub(crate) fn check_required(reached: Level, why_not_more: Option<&str>) -> Result<(), String> {
     let Some(required) = settings::required_level() else { return Ok(()) };
     let wanted = match required {
         "L0" => Level::L0,
         "L1" => Level::L1,
         "L2" => Level::L2,
-        other => return Err(format!("FOSTER_REQUIRE={other} names no level that this version knows (L0, L1, L2)")),
+        "L3" => Level::L3,
+        other => return Err(format!("FOSTER_REQUIRE={other} names no level that this version knows (L0, L1, L2, L3)")),
     };
     if reached >= wanted {
         return Ok(());
     }
-    Err(format!("FOSTER_REQUIRE={required}, but only level {reached} can be reached here"))
+    let why = why_not_more.map(|why| format!(": {why}")).unwrap_or_default();
+    Err(format!("FOSTER_REQUIRE={required}, but only level {reached} can be reached here{why}"))
 }

@@ -3,15 +3,15 @@
 //! | variable | effect |
 //! |---|---|
 //! | `FOSTER_TIMEOUT_SCALE` | every deadline is multiplied by it: `3` on a slow machine, `0.5` on a fast one |
-//! | `FOSTER_REQUIRE` | `L1` or `L2`: a spawn fails where this level of containment cannot be had |
-//! | `FOSTER_DISABLE` | any of `guardian`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
+//! | `FOSTER_REQUIRE` | `L1`, `L2` or `L3`: a spawn fails where this level of containment cannot be had |
+//! | `FOSTER_DISABLE` | any of `guardian`, `cgroup`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
 
 use std::time::Duration;
 
 use once_cell::sync::Lazy;
 
 /// What can be switched off.
-const MECHANISMS: [&str; 4] = ["guardian", "hooks", "drop", "runner"];
+const MECHANISMS: [&str; 5] = ["guardian", "cgroup", "hooks", "drop", "runner"];
 
 /// Is this mechanism switched off?
 pub(crate) fn disabled(mechanism: &str) -> bool {

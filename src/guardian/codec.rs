@@ -16,6 +16,9 @@ impl Writer {
         self.0.push(v);
         self
     }
+    pub(super) fn bool(&mut self, v: bool) -> &mut Self {
+        self.u8(v.into())
+    }
     pub(super) fn u32(&mut self, v: u32) -> &mut Self {
         self.0.extend_from_slice(&v.to_le_bytes());
         self
@@ -39,8 +42,8 @@ impl Writer {
     }
     pub(super) fn option<T>(&mut self, v: Option<T>, write: fn(&mut Self, T) -> &mut Self) -> &mut Self {
         match v {
-            None => self.u8(0),
-            Some(v) => write(self.u8(1), v),
+            None => self.bool(false),
+            Some(v) => write(self.bool(true), v),
         }
     }
     pub(super) fn ladder(&mut self, v: Ladder) -> &mut Self {
@@ -82,6 +85,13 @@ impl<'a> Reader<'a> {
     pub(super) fn u8(&mut self) -> Option<u8> {
         Some(self.take(1)?[0])
     }
+    pub(super) fn bool(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
     pub(super) fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
@@ -105,11 +115,7 @@ impl<'a> Reader<'a> {
         Some(Duration::from_micros(self.u64()?))
     }
     pub(super) fn option<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.u8()? {
-            0 => Some(None),
-            1 => Some(Some(read(self)?)),
-            _ => None,
-        }
+        Some(if self.bool()? { Some(read(self)?) } else { None })
     }
     pub(super) fn ladder(&mut self) -> Option<Ladder> {
         Some(Ladder { eof: self.option(Self::duration)?, term: self.option(Self::duration)? })

@@ -69,8 +69,11 @@ pub(crate) struct Reports {
 pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -> Result<(Handle, Reports), Failure> {
     let order = order(request)?;
     let guardian = start::guardian().map_err(guardian_failure)?;
-    let reached = if guardian.is_ok() { Level::L2 } else { Level::L1 };
-    level::check_required(reached).map_err(Failure::Level)?;
+    let (reached, why_not_more) = match guardian {
+        Ok(guardian) => (guardian.level(), guardian.why_no_cgroup()),
+        Err(reason) => (Level::L1, Some(reason)),
+    };
+    level::check_required(reached, why_not_more).map_err(Failure::Level)?;
     start::note_ladder(request.ladder.total());
     let Ok(guardian) = guardian else {
         let failed = |e| wiring_or(e, |e| Failure::Step(guess_stage(request), e));
@@ -103,7 +106,15 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
     // Our copies go now: the helper's end of each pipe must be the only one, or nobody ever reads an end of file.
     drop(stdio);
     let failure = match link.wait_next(deadline) {
-        Ok(Frame::Spawned { pid }) => {
+        Ok(Frame::Spawned { pid, in_cgroup }) => {
+            if !in_cgroup {
+                // Where that is required, the helper ends with the link that is dropped here.
+                let why = Some("the helper could not be started in its cgroup");
+                if let Err(unmet) = level::check_required(Level::L2, why) {
+                    registry::forget(keeper);
+                    return Err(Failure::Level(unmet));
+                }
+            }
             let pidfd = link.take_fd();
             return Ok(assemble(pid, Some(keeper), pidfd, link));
         }

@@ -15,19 +15,29 @@ use std::time::{Duration, Instant};
 
 use super::link::{Link, Next};
 use super::protocol::{Found, Frame, Ladder, Order};
+use crate::sys::cgroup::Cgroup;
 use crate::sys::clone::{self, Program, Stage};
 use crate::sys::exit::exit_now;
-use crate::sys::fds::{Until, is_ready, poll};
-use crate::sys::{AsFd, process, procfs, signals, tree};
+use crate::sys::fds::{Until, has_bytes, is_ready, poll};
+use crate::sys::tree::{self, Survivor};
+use crate::sys::{AsFd, process, procfs, signals};
 
 /// How long SIGKILL may take to empty a tree before what is left is reported instead of waited for.
 pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long it is tried again after that, and how long nothing is done in between.
+const RETRY_LIMIT: Duration = Duration::from_millis(500);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A tombstone was left: the guardian tries again, now that they are its children.
 pub(super) const EXIT_WITH_SURVIVORS: i32 = 2;
 
 /// How long a reply may wait for room in the socket. It always has room, unless the test process has lost its mind.
 const REPLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a keeper that has never had an order, and cannot get one any more, waits for news of its guardian.
+const LET_GO_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a keeper ends its tree without having been asked to.
 const GUARDIAN_DIED: &str = "the guardian process had died";
@@ -43,7 +53,7 @@ const LONGEST_COMMAND: usize = 256;
 pub(super) struct Birthright {
     /// The control socket; the other end is the fixture's.
     pub(super) link: OwnedFd,
-    /// End of file here: everybody is asked to leave, politely.
+    /// A byte here, which nobody reads: everybody is asked to leave, politely. End of file without it: the guardian died.
     pub(super) farewell: OwnedFd,
     /// The test process.
     pub(super) test_process: OwnedFd,
@@ -51,6 +61,8 @@ pub(super) struct Birthright {
     pub(super) guardian: OwnedFd,
     /// The directory that holds all fixtures' directories: removed from here only when the guardian cannot any more.
     pub(super) root: PathBuf,
+    /// The cgroup that holds all fixtures' cgroups, where there are such.
+    pub(super) cgroups: Option<Cgroup>,
 }
 
 struct Keeper {
@@ -63,6 +75,8 @@ struct Keeper {
     status: Option<ExitStatus>,
     /// What had left the helper when the end was asked for.
     escapees: BTreeMap<i32, Found>,
+    /// Where the helper goes; open until it is there.
+    cgroup: Option<(Cgroup, Option<OwnedFd>)>,
     /// Children that have been sent SIGTERM and are not reaped yet.
     asked: BTreeSet<i32>,
     ladder: Ladder,
@@ -74,6 +88,7 @@ struct Watched {
     test_process: OwnedFd,
     guardian: OwnedFd,
     root: PathBuf,
+    cgroups: Option<Cgroup>,
 }
 
 /// Where the keeper is on the way down.
@@ -89,16 +104,20 @@ enum Step {
 
 /// The keeper's whole life. Never returns.
 pub(super) fn main(born: Birthright) -> ! {
-    let Birthright { link, farewell, test_process, guardian, root } = born;
+    let Birthright { link, farewell, test_process, guardian, root, cgroups } = born;
     process::set_name(c"foster-keeper");
     process::go_on_with_parents_end();
     let (Ok(()), Ok(child_ends)) = (process::become_subreaper(), signals::child_ends()) else {
         // Without these a keeper cannot keep its promise. The closed socket tells the test process.
         exit_now(1);
     };
+    // Made now, while nobody waits for it. Without one the helper is contained as if there were no cgroups here.
+    let cgroup = cgroups.as_ref().map(|all| all.of_keeper(process::own_pid()));
+    let cgroup = cgroup.and_then(|own| own.make_and_open().ok().map(|fd| (own, Some(fd))));
     let mut keeper = Keeper {
         link: Link::new(link),
-        born: Watched { farewell, test_process, guardian, root },
+        born: Watched { farewell, test_process, guardian, root, cgroups },
+        cgroup,
         child_ends,
         helper: None,
         started: Instant::now(),
@@ -111,6 +130,15 @@ pub(super) fn main(born: Birthright) -> ! {
     loop {
         keeper.turn();
     }
+}
+
+/// What fits into a report.
+fn fit(mut survivors: Vec<Survivor>) -> Vec<Survivor> {
+    survivors.truncate(MOST_FOUND);
+    for survivor in &mut survivors {
+        survivor.command = survivor.command.chars().take(LONGEST_COMMAND).collect();
+    }
+    survivors
 }
 
 impl Keeper {
@@ -135,11 +163,12 @@ impl Keeper {
         let Ok([test_process, guardian, child_ended, asked, farewell]) = ready else {
             self.take_down_and_exit(Some("the keeper could not wait any more"));
         };
-        if test_process {
-            self.take_down_and_exit(Some("the test process had ended"));
-        }
         if guardian {
             self.take_down_and_exit(Some(GUARDIAN_DIED));
+        }
+        if test_process {
+            self.await_guardian(KILL_LIMIT);
+            self.take_down_and_exit(Some("the test process had ended"));
         }
         if child_ended {
             self.reap();
@@ -148,7 +177,7 @@ impl Keeper {
             self.obey();
         }
         if farewell {
-            if is_ready(&self.born.guardian, Until::Readable) {
+            if self.guardian_died() {
                 self.take_down_and_exit(Some(GUARDIAN_DIED));
             }
             self.descend(self.ladder);
@@ -160,12 +189,32 @@ impl Keeper {
         }
     }
 
+    /// Is it gone, or on its way? The pipe says so first: a process that ends closes its files, and then its pidfd is
+    /// readable. At a clean end there is a word in the pipe before it is closed.
+    fn guardian_died(&self) -> bool {
+        let Watched { farewell, guardian, .. } = &self.born;
+        is_ready(guardian, Until::Readable) || (is_ready(farewell, Until::Readable) && !has_bytes(farewell))
+    }
+
+    /// A keeper without a helper has nothing to take down, but it may be the last one that can clear up behind a guardian
+    /// and other keepers that are being killed at this very moment: it waits until it knows.
+    fn await_guardian(&self, limit: Duration) {
+        if self.helper.is_none() {
+            let Watched { farewell, guardian, .. } = &self.born;
+            let until = [farewell, guardian].map(|fd| Some((fd.as_fd(), Until::Readable)));
+            let _ = poll(until, Some(Instant::now() + limit));
+        }
+    }
+
     /// Reads the control socket until nothing is there.
     fn obey(&mut self) {
         loop {
             match self.link.next() {
                 Ok(Next::NotYet) => return,
-                Ok(Next::Closed) => self.take_down_and_exit(Some("the test process had let go of it")),
+                Ok(Next::Closed) => {
+                    self.await_guardian(LET_GO_LIMIT);
+                    self.take_down_and_exit(Some("the test process had let go of it"));
+                }
                 Ok(Next::Frame(Frame::Spawn(order))) if self.helper.is_none() => self.spawn(*order),
                 Ok(Next::Frame(Frame::Terminate)) => {
                     self.asked.clear();
@@ -193,7 +242,12 @@ impl Keeper {
         self.started = Instant::now();
         let Order { candidates, args, env, dir, inherited, .. } = order;
         let program = Program { candidates, args, env, cwd, dir, stdio: [stdin, stdout, stderr], inherited };
-        let started = clone::start(&program);
+        let place = self.cgroup.as_mut().and_then(|(_, fd)| fd.take());
+        let (mut in_cgroup, mut started) = (place.is_some(), clone::start(&program, place.as_ref().map(AsFd::as_fd)));
+        if in_cgroup && started.as_ref().is_err_and(|(stage, _)| *stage == Stage::Clone) {
+            // Somebody has removed it, or forbids it after all. The test process hears of it and decides.
+            (in_cgroup, started) = (false, clone::start(&program, None));
+        }
         // From here on the pipes are the helper's alone: its end is their end.
         drop(program);
         match started {
@@ -202,11 +256,12 @@ impl Keeper {
                 let pidfd = process::pidfd(pid).ok();
                 let fds: Vec<_> = pidfd.as_ref().map(AsFd::as_fd).into_iter().collect();
                 // A failure means that the test process is gone, which the next turn sees.
-                let _ = self.link.send(&Frame::Spawned { pid }, &fds, Instant::now() + REPLY_LIMIT);
+                let frame = Frame::Spawned { pid, in_cgroup };
+                let _ = self.link.send(&frame, &fds, Instant::now() + REPLY_LIMIT);
             }
             Err((stage, e)) => {
                 self.tell(&Frame::Refused { stage, errno: e.raw_os_error().unwrap_or(0) });
-                exit_now(0);
+                self.leave(0);
             }
         }
     }
@@ -231,8 +286,9 @@ impl Keeper {
         }
         if empty && self.helper.is_some() {
             let escapees = self.take_escapees();
+            self.clear_cgroup(KILL_LIMIT);
             self.tell(&Frame::Gone { escapees, survivors: Vec::new() });
-            exit_now(0);
+            self.leave(0);
         }
         if let Step::AwaitingLeave(_) = self.step {
             // Whoever has lost its parent just now, in a process group of its own, has not been asked yet.
@@ -274,7 +330,7 @@ impl Keeper {
     fn descend(&mut self, ladder: Ladder) {
         self.ladder = ladder;
         if self.helper.is_none() {
-            exit_now(0);
+            self.leave(0);
         }
         self.note_escapees();
         match (self.step, ladder.eof) {
@@ -312,22 +368,78 @@ impl Keeper {
             self.note_escapees();
         }
         let (helper, mut ended) = (self.helper, None);
-        let survivors =
-            tree::kill_all(&BTreeSet::new(), &self.child_ends, Instant::now() + KILL_LIMIT, &mut |pid, status| {
-                if Some(pid) == helper {
-                    ended = Some(status);
-                }
-            });
+        let cgroups: Vec<Cgroup> = self.cgroup.iter().map(|(own, _)| own.clone()).collect();
+        let deadline = Instant::now() + KILL_LIMIT;
+        let survivors = tree::kill_all(&BTreeSet::new(), &cgroups, &self.child_ends, deadline, &mut |pid, status| {
+            if Some(pid) == helper {
+                ended = Some(status);
+            }
+        });
         if let Some(status) = ended {
             self.tell_exit(status, Vec::new(), abandoned.unwrap_or_default());
         }
-        let code = if survivors.is_empty() { 0 } else { EXIT_WITH_SURVIVORS };
+        let alone = survivors.is_empty();
         let escapees = self.take_escapees();
-        self.tell(&Frame::Gone { escapees, survivors });
-        if is_ready(&self.born.guardian, Until::Readable) {
+        if alone {
+            self.clear_cgroup(KILL_LIMIT);
+        }
+        self.tell(&Frame::Gone { escapees, survivors: fit(survivors) });
+        if alone || self.keep_trying(&cgroups) {
+            self.leave(0);
+        }
+        self.leave(EXIT_WITH_SURVIVORS)
+    }
+
+    /// A report has said what could not be ended in time. It is not given up for that: it is tried again, ever more seldom,
+    /// until the test process ends. True when nothing is left.
+    fn keep_trying(&mut self, cgroups: &[Cgroup]) -> bool {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let next = Instant::now() + pause;
+            let ready = poll(
+                [
+                    Some((self.born.test_process.as_fd(), Until::Readable)),
+                    Some((self.born.guardian.as_fd(), Until::Readable)),
+                    Some((self.born.farewell.as_fd(), Until::Readable)),
+                    Some((self.child_ends.as_fd(), Until::Readable)),
+                ],
+                Some(next),
+            );
+            let last = !matches!(ready, Ok([false, false, false, _]));
+            if last && !self.guardian_died() {
+                // It does the same to the same processes, as soon as they are its own.
+                return false;
+            }
+            let limit = if last { KILL_LIMIT } else { RETRY_LIMIT };
+            let deadline = Instant::now() + limit;
+            if tree::kill_all(&BTreeSet::new(), cgroups, &self.child_ends, deadline, &mut |_, _| {}).is_empty() {
+                return true;
+            }
+            if last {
+                return false;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Makes sure that nothing is left in the cgroup, either, and removes it.
+    fn clear_cgroup(&mut self, limit: Duration) {
+        if let Some((own, _)) = self.cgroup.take() {
+            own.clear(Instant::now() + limit);
+        }
+    }
+
+    /// Ends the keeper, whose tree is gone as far as it could be.
+    fn leave(&mut self, code: i32) -> ! {
+        self.clear_cgroup(if code == EXIT_WITH_SURVIVORS { Duration::ZERO } else { KILL_LIMIT });
+        if self.guardian_died() {
             // The guardian cannot do it any more. Other keepers try as well; what is gone is no error,
             // and the last one to finish finds nothing in use.
             let _ = std::fs::remove_dir_all(&self.born.root);
+            if let Some(all) = &self.born.cgroups {
+                // Also what a keeper has left that was killed as well: the one thing that still knows it.
+                all.clear(Instant::now() + KILL_LIMIT);
+            }
         }
         exit_now(code)
     }

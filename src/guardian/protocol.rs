@@ -17,7 +17,7 @@ use crate::sys::inherit::{Inherited, LIMITS};
 use crate::sys::tree::Survivor;
 
 /// Changes with every change of a frame.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// No frame is longer. Linux accepts at most 6 MiB of arguments and environment (execve(2)).
 pub(super) const LIMIT: usize = 16 << 20;
@@ -59,10 +59,11 @@ pub(crate) struct Found {
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// Test process to guardian, first of all; the goodbye socket travels with it.
-    Hello { version: u32, nonce: u64, runner: i32, temp_dir: PathBuf },
-    /// Guardian to test process: ready. `root` is where the fixtures' directories go.
-    Welcome { pid: i32, root: PathBuf },
+    /// Test process to guardian, first of all; the goodbye socket travels with it. Whether it may use cgroups.
+    Hello { version: u32, nonce: u64, runner: i32, temp_dir: PathBuf, cgroups: bool },
+    /// Guardian to test process: ready. `root` is where the fixtures' directories go, `cgroup` where their cgroups are, or
+    /// why there are none.
+    Welcome { pid: i32, root: PathBuf, cgroup: Result<PathBuf, String> },
     /// Guardian to test process: this system lacks what it needs.
     Unable { errno: i32, reason: String },
     /// Test process to guardian: one keeper, please.
@@ -76,8 +77,8 @@ pub(crate) enum Frame {
 
     /// Test process to keeper.
     Spawn(Box<Order>),
-    /// Keeper to test process; the helper's pidfd travels with it, where the kernel has such.
-    Spawned { pid: i32 },
+    /// Keeper to test process; the helper's pidfd travels with it, where the kernel has such. Is it in a cgroup?
+    Spawned { pid: i32, in_cgroup: bool },
     /// Keeper to test process: this step failed with this errno.
     Refused { stage: Stage, errno: i32 },
     /// Test process to keeper: SIGTERM and SIGCONT to the helper's groups, nothing more.
@@ -111,11 +112,15 @@ impl Frame {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer(vec![0; 4]);
         match self {
-            Frame::Hello { version, nonce, runner, temp_dir } => {
-                out.u8(0).u32(*version).u64(*nonce).i32(*runner).path(temp_dir);
+            Frame::Hello { version, nonce, runner, temp_dir, cgroups } => {
+                out.u8(0).u32(*version).u64(*nonce).i32(*runner).path(temp_dir).bool(*cgroups);
             }
-            Frame::Welcome { pid, root } => {
+            Frame::Welcome { pid, root, cgroup } => {
                 out.u8(1).i32(*pid).path(root);
+                match cgroup {
+                    Ok(path) => out.bool(true).path(path),
+                    Err(reason) => out.bool(false).bytes(reason.as_bytes()),
+                };
             }
             Frame::Unable { errno, reason } => {
                 out.u8(2).i32(*errno).bytes(reason.as_bytes());
@@ -141,8 +146,8 @@ impl Frame {
                 }
                 out.ladder(order.ladder);
             }
-            Frame::Spawned { pid } => {
-                out.u8(8).i32(*pid);
+            Frame::Spawned { pid, in_cgroup } => {
+                out.u8(8).i32(*pid).bool(*in_cgroup);
             }
             Frame::Refused { stage, errno } => {
                 out.u8(9).u8(stage.code()).i32(*errno);
@@ -178,8 +183,18 @@ impl Frame {
     pub(crate) fn decode(body: &[u8]) -> Option<Frame> {
         let mut r = Reader(body);
         let frame = match r.u8()? {
-            0 => Frame::Hello { version: r.u32()?, nonce: r.u64()?, runner: r.i32()?, temp_dir: r.path()? },
-            1 => Frame::Welcome { pid: r.i32()?, root: r.path()? },
+            0 => Frame::Hello {
+                version: r.u32()?,
+                nonce: r.u64()?,
+                runner: r.i32()?,
+                temp_dir: r.path()?,
+                cgroups: r.bool()?,
+            },
+            1 => Frame::Welcome {
+                pid: r.i32()?,
+                root: r.path()?,
+                cgroup: if r.bool()? { Ok(r.path()?) } else { Err(r.text()?) },
+            },
             2 => Frame::Unable { errno: r.i32()?, reason: r.text()? },
             3 => Frame::WantKeeper,
             4 => Frame::Keeper { pid: r.i32()? },
@@ -196,7 +211,7 @@ impl Frame {
                 let inherited = Inherited { umask, ignored, limits };
                 Frame::Spawn(Box::new(Order { candidates, args, env, dir, inherited, ladder: r.ladder()? }))
             }
-            8 => Frame::Spawned { pid: r.i32()? },
+            8 => Frame::Spawned { pid: r.i32()?, in_cgroup: r.bool()? },
             9 => Frame::Refused { stage: Stage::from_code(r.u8()?)?, errno: r.i32()? },
             10 => Frame::Terminate,
             11 => Frame::Stop(r.ladder()?),
@@ -227,8 +242,9 @@ mod tests {
         let found = Found { pid: 5, command: "sleep 9".into() };
         let inherited = Inherited { umask: Some(0o22), ignored: 5, limits: [(1, u64::MAX); LIMITS] };
         vec![
-            Frame::Hello { version: 3, nonce: u64::MAX, runner: -1, temp_dir: "/tmp".into() },
-            Frame::Welcome { pid: 1, root: "/tmp/x".into() },
+            Frame::Hello { version: 3, nonce: u64::MAX, runner: -1, temp_dir: "/tmp".into(), cgroups: true },
+            Frame::Welcome { pid: 1, root: "/tmp/x".into(), cgroup: Ok("/sys/fs/cgroup/x".into()) },
+            Frame::Welcome { pid: 1, root: "/tmp/x".into(), cgroup: Err("no".into()) },
             Frame::Unable { errno: 0, reason: "no /proc".into() },
             Frame::WantKeeper,
             Frame::Keeper { pid: 4 },
@@ -242,7 +258,7 @@ mod tests {
                 inherited,
                 ladder,
             })),
-            Frame::Spawned { pid: 2 },
+            Frame::Spawned { pid: 2, in_cgroup: false },
             Frame::Refused { stage: Stage::Chdir, errno: 2 },
             Frame::Terminate,
             Frame::Stop(ladder),

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use super::keeper::{self, Birthright, EXIT_WITH_SURVIVORS, KILL_LIMIT};
 use super::link::{Link, Next};
 use super::protocol::{Frame, VERSION};
+use crate::sys::cgroup::Cgroup;
 use crate::sys::exit::exit_now;
-use crate::sys::fds::{Until, pipe, poll};
+use crate::sys::fds::{Until, pipe, poll, write_some};
 use crate::sys::reexec::{self, Marker, forget_origin};
 use crate::sys::tree::{self, Survivor};
 use crate::sys::{AsFd, BorrowedFd, process, procfs, signals, socket};
@@ -60,6 +61,8 @@ struct Guardian {
     spare: Option<(i32, OwnedFd)>,
     farewell: (OwnedFd, Option<OwnedFd>),
     root: PathBuf,
+    /// The cgroup in which the fixtures' cgroups are made, or why there is none.
+    cgroups: Result<Cgroup, String>,
     /// What to send to the test process that outlives its runner, and when.
     patience: Option<(Instant, i32)>,
 }
@@ -77,16 +80,23 @@ impl Guardian {
         process::set_name(c"foster-guardian");
         process::raise_limits();
         let mut control = Link::new(socket);
-        let (runner, temp_dir) = match control.wait_next(Instant::now() + HELLO_LIMIT)? {
-            Frame::Hello { version: VERSION, nonce, runner, temp_dir } if nonce == marker.nonce => (runner, temp_dir),
+        let (runner, temp_dir, cgroups) = match control.wait_next(Instant::now() + HELLO_LIMIT)? {
+            Frame::Hello { version: VERSION, nonce, runner, temp_dir, cgroups } if nonce == marker.nonce => {
+                (runner, temp_dir, cgroups)
+            }
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         let goodbye = Link::new(control.take_fd().ok_or(io::ErrorKind::InvalidData)?);
         match Guardian::equip(control, goodbye, marker, runner, &temp_dir) {
             Ok(mut guardian) => {
+                if cgroups {
+                    let name = guardian.root.file_name().unwrap_or_default().to_string_lossy();
+                    guardian.cgroups = Cgroup::probe(&name);
+                }
                 // If there is no room for it now, it is made when it is needed, or refused then.
                 let _ = guardian.ensure_spare();
-                let welcome = Frame::Welcome { pid: process::own_pid(), root: guardian.root.clone() };
+                let cgroup = guardian.cgroups.as_ref().map(|all| all.path().to_owned()).map_err(String::clone);
+                let welcome = Frame::Welcome { pid: process::own_pid(), root: guardian.root.clone(), cgroup };
                 // If the test process is gone already, serving is what cleans up behind it.
                 let _ = guardian.control.send(&welcome, &[], Instant::now() + REPLY_LIMIT);
                 Ok(guardian)
@@ -143,6 +153,7 @@ impl Guardian {
             spare: None,
             farewell: (hear, Some(say)),
             root,
+            cgroups: Err("FOSTER_DISABLE=cgroup".to_owned()),
             patience: None,
         })
     }
@@ -160,6 +171,9 @@ impl Guardian {
         let survivors = self.empty(Instant::now() + polite + KILL_LIMIT + KEEPER_SLACK);
         // Never follows a link out of it: std removes relative to open directories (CVE-2022-21658).
         let _ = std::fs::remove_dir_all(&self.root);
+        if let Ok(all) = &self.cgroups {
+            all.clear(Instant::now() + KILL_LIMIT);
+        }
         let _ = self.goodbye.send(&Frame::Empty { survivors }, &[], Instant::now() + REPLY_LIMIT);
         0
     }
@@ -259,6 +273,7 @@ impl Guardian {
                     test_process: self.test_process.try_clone().unwrap_or_else(|_| exit_now(1)),
                     guardian: self.own.try_clone().unwrap_or_else(|_| exit_now(1)),
                     root: self.root.clone(),
+                    cgroups: self.cgroups.as_ref().ok().cloned(),
                 };
                 // Everything else is the guardian's: were it kept here, the test process would never read end of file.
                 let keep: [BorrowedFd<'_>; 4] =
@@ -276,12 +291,12 @@ impl Guardian {
     /// Collects keepers that have ended. One that ended badly has left its tree to us.
     fn reap(&mut self) {
         self.resume_keepers();
-        let mut orphaned = false;
+        let mut orphaned = Vec::new();
         let keepers = &mut self.keepers;
         tree::reap_all(&self.child_ends, &mut |pid, status| {
             // With survivors it has tried for long enough; they are tried again at the very end.
             if keepers.remove(&pid) && !matches!(status.code(), Some(0 | EXIT_WITH_SURVIVORS)) {
-                orphaned = true;
+                orphaned.push(pid);
             }
         });
         if let Some((pid, _)) = &self.spare {
@@ -289,12 +304,15 @@ impl Guardian {
                 self.spare = None;
             }
         }
-        if orphaned {
+        if !orphaned.is_empty() {
+            let cgroups: Vec<Cgroup> =
+                self.cgroups.iter().flat_map(|all| orphaned.iter().map(|pid| all.of_keeper(*pid))).collect();
             let keepers = &mut self.keepers;
-            let spared = keepers.clone();
-            tree::kill_all(&spared, &self.child_ends, Instant::now() + KILL_LIMIT, &mut |pid, _| {
+            let (spared, deadline) = (keepers.clone(), Instant::now() + KILL_LIMIT);
+            tree::kill_all(&spared, &cgroups, &self.child_ends, deadline, &mut |pid, _| {
                 keepers.remove(&pid);
             });
+            cgroups.iter().for_each(|cgroup| cgroup.clear(deadline));
         }
     }
 
@@ -310,9 +328,11 @@ impl Guardian {
 
     /// Lets every keeper finish, then does the work of those that did not; what could not be ended.
     fn empty(&mut self, deadline: Instant) -> Vec<Survivor> {
-        // Spare keepers read end of file here, the others on the farewell pipe; with a dead test process, they know.
+        // Keepers see the word and leave it there for the others. Without it they would take us for dead.
+        if let Some(say) = self.farewell.1.take() {
+            let _ = write_some(&say, b"!");
+        }
         self.spare = None;
-        self.farewell.1 = None;
         loop {
             self.resume_keepers();
             let keepers = &mut self.keepers;
@@ -329,7 +349,8 @@ impl Guardian {
             // see that themselves.
             let _ = poll([Some((self.child_ends.as_fd(), Until::Readable))], Some(deadline));
         }
-        tree::kill_all(&BTreeSet::new(), &self.child_ends, Instant::now() + KILL_LIMIT, &mut |_, _| {})
+        let cgroups: Vec<Cgroup> = self.cgroups.iter().cloned().collect();
+        tree::kill_all(&BTreeSet::new(), &cgroups, &self.child_ends, Instant::now() + KILL_LIMIT, &mut |_, _| {})
     }
 }
 

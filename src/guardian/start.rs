@@ -15,6 +15,7 @@ use super::protocol::{Frame, VERSION};
 use crate::level::{self, Level};
 use crate::registry;
 use crate::settings;
+use crate::sys::cgroup::Cgroup;
 use crate::sys::reexec::{self, MARKER, Marker};
 use crate::sys::tree::Survivor;
 use crate::sys::{AsFd, process, procfs, socket};
@@ -35,6 +36,8 @@ pub(crate) struct Guardian {
     /// The process that started it; a copy made by `fork` must not use it.
     owner: i32,
     root: PathBuf,
+    /// The cgroup that holds the fixtures' cgroups, or why there are none.
+    cgroup: Result<PathBuf, String>,
 }
 
 #[derive(Debug)]
@@ -75,7 +78,7 @@ pub(crate) fn guardian() -> io::Result<Result<&'static Guardian, &'static str>> 
         };
         match started {
             Ok(guardian) => {
-                level::reached(Level::L2, None);
+                level::reached(guardian.level(), None);
                 Ok(Ok(guardian))
             }
             Err(Obstacle::Lasting(reason)) => {
@@ -151,13 +154,14 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
         nonce: marker.nonce,
         runner: runner().unwrap_or(0),
         temp_dir: std::path::absolute(std::env::temp_dir()).unwrap_or_else(|_| std::env::temp_dir()),
+        cgroups: !settings::disabled("cgroup"),
     };
     send(&ours, &hello, &[goodbye_theirs.as_fd()], deadline).map_err(failed("sending the greeting"))?;
     drop(goodbye_theirs);
     let mut child = reexec::start(program, &marker, theirs).map_err(failed("executing it again"))?;
     let mut control = Link::new(ours);
     match control.wait_next(deadline) {
-        Ok(Frame::Welcome { pid, root }) => {
+        Ok(Frame::Welcome { pid, root, cgroup }) => {
             registry::record_own(pid, registry::Role::Guardian);
             Ok(Guardian {
                 control: Mutex::new(Control { link: control, pending: false }),
@@ -166,6 +170,7 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
                 pid,
                 owner: process::own_pid(),
                 root,
+                cgroup,
             })
         }
         answer => {
@@ -201,6 +206,16 @@ fn runner() -> Option<i32> {
 }
 
 impl Guardian {
+    /// What can be reached with it.
+    pub(super) fn level(&self) -> Level {
+        if self.cgroup.is_ok() { Level::L3 } else { Level::L2 }
+    }
+
+    /// Why it is not more.
+    pub(super) fn why_no_cgroup(&self) -> Option<&str> {
+        self.cgroup.as_ref().err().map(String::as_str)
+    }
+
     /// A keeper's control socket and pid. The next keeper is asked for at once, so that it is ready when it is needed.
     pub(super) fn keeper(&self, deadline: Instant) -> io::Result<(OwnedFd, i32)> {
         if self.owner != process::own_pid() {
@@ -253,6 +268,9 @@ impl Guardian {
         } else {
             // It was killed, and perhaps its keepers with it: then nobody else removes what it had made.
             let _ = std::fs::remove_dir_all(&self.root);
+            if let Ok(path) = &self.cgroup {
+                Cgroup::at(path.clone()).clear(Instant::now() + GOODBYE_SLACK);
+            }
         }
         match answer? {
             Frame::Empty { survivors } => Ok(survivors),

@@ -210,7 +210,7 @@ impl Check {
         let mut latecomers = 0;
         let spared = before.clone();
         let deadline = Instant::now() + KILL_LIMIT;
-        let survivors = tree::kill_all(&spared, notices.child_ends(), deadline, &mut |pid, how| {
+        let survivors = tree::kill_all(&spared, &[], notices.child_ends(), deadline, &mut |pid, how| {
             if pid == *suite && status.is_none() {
                 *status = Some(how);
             } else if !before.remove(&pid) && !seen.contains(&pid) && ending_signal(how) == Some(signals::SIGKILL) {

@@ -56,6 +56,9 @@ fn possible(hiding: &str) -> bool {
 
 const EVERYTHING_OFF: &str = "guardian,hooks,drop";
 
+/// Level L2, which is what most machines have.
+const NO_CGROUP: &str = "cgroup";
+
 /// Who gets the signal.
 #[derive(Debug, Clone, Copy)]
 enum To {
@@ -80,6 +83,8 @@ enum Ending {
 
 #[derive(Debug)]
 struct Run {
+    victim: i32,
+    guardian: Option<Process>,
     status: ExitStatus,
     family: Vec<Process>,
     stderr: String,
@@ -116,6 +121,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     let complaint = || std::fs::read_to_string(&stderr).unwrap_or_default();
     assert_eq!(said, "armed", "{ending:?} {hiding}: the victim did not come so far: {}", complaint());
     let family = scene.family();
+    let guardian = crate::guardian::of(victim.pid);
     match ending {
         Ending::Own(_) => child.stdin.as_mut().unwrap().write_all(b"\n").unwrap(),
         Ending::StoppedThenKilled => {
@@ -125,7 +131,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
         Ending::Exec => {
             child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
             for process in &family {
-                process.ends_within(if off.is_empty() { LIMIT } else { CONTROL });
+                process.ends_within(if off == EVERYTHING_OFF { CONTROL } else { LIMIT });
             }
             assert!(victim.is_alive(), "the program that it has become is none of foster's business");
             victim.put_down();
@@ -142,7 +148,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
             assert!(victim.ends_within(LIMIT));
             // The copy lives until the family is gone: that is the point.
             for process in &family {
-                process.ends_within(if off.is_empty() { LIMIT } else { CONTROL });
+                process.ends_within(if off == EVERYTHING_OFF { CONTROL } else { LIMIT });
             }
             assert!(copy.is_alive(), "the copy of the test process is none of foster's business");
             copy.put_down();
@@ -153,14 +159,14 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
         panic!("{ending:?} {hiding}: the victim does not end");
     }
     let status = child.wait().unwrap();
-    Run { status, family, stderr: complaint() }
+    Run { victim: victim.pid, guardian, status, family, stderr: complaint() }
 }
 
 /// One row of the matrix, and its negative control.
 fn check_with(victim: &Path, ending: Ending, status: Result<i32, Signal>) {
     for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
         let mut scene = Scene::new();
-        let ran = run(victim, &scene, ending, hiding, "");
+        let ran = run(victim, &scene, ending, hiding, NO_CGROUP);
         scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}"));
         let seen = ran.status.signal().map_or_else(|| Ok(ran.status.code().unwrap()), Err);
         let wanted = status.map_err(Signal::as_raw);
@@ -314,8 +320,27 @@ fn the_guardian_alone_is_enough() {
     ] {
         for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
             let mut scene = Scene::new();
-            let ran = run(victim(), &scene, ending, hiding, "hooks,drop");
+            let ran = run(victim(), &scene, ending, hiding, "hooks,drop,cgroup");
             scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, guardian alone"));
+        }
+    }
+}
+
+/// Level L3: a cgroup takes nothing away from the others, and what it adds is in `cgroup.rs`.
+#[test]
+fn with_a_cgroup() {
+    if !crate::cgroup::possible() {
+        return;
+    }
+    for ending in
+        [Ending::Own("return"), Ending::Own("abort"), Ending::Sent(Signal::TERM, To::Group), Ending::StoppedThenKilled]
+    {
+        for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
+            let mut scene = Scene::new();
+            let ran = run(victim(), &scene, ending, hiding, "");
+            scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, with a cgroup"));
+            assert!(ran.guardian.expect("it was started").ends_within(LIMIT));
+            assert_eq!(crate::cgroup::left_by(ran.victim), Vec::<std::path::PathBuf>::new(), "{ending:?} {hiding}");
         }
     }
 }

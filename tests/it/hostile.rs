@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 use crate::real_programs::skipped;
 use crate::scene::Process;
 
-fn program(name: &str) -> std::path::PathBuf {
+pub(crate) fn program(name: &str) -> std::path::PathBuf {
     assert_cmd::cargo::cargo_bin!("attacked").with_file_name(name)
 }
 
 /// Bounded by the fixture programs' own deadlines.
 fn run(command: &mut Command) -> Output {
-    for name in ["FOSTER_DISABLE", "FOSTER_REQUIRE"] {
-        if !command.get_envs().any(|(key, _)| key == name) {
-            command.env_remove(name);
-        }
+    let given = |command: &Command, name: &str| command.get_envs().any(|(key, _)| key == name);
+    if !given(command, "FOSTER_REQUIRE") {
+        command.env_remove("FOSTER_REQUIRE");
+    }
+    if !given(command, "FOSTER_DISABLE") {
+        // What there is on every machine; `cgroup.rs` is about the rest.
+        command.env("FOSTER_DISABLE", "cgroup");
     }
     command.stdin(Stdio::null()).output().unwrap()
 }
@@ -110,7 +113,7 @@ fn namespaces() -> bool {
 }
 
 /// A place where another user may execute our programs.
-fn copy_for_everybody(dir: &Path, name: &str, mode: u32) -> std::path::PathBuf {
+pub(crate) fn copy_for_everybody(dir: &Path, name: &str, mode: u32) -> std::path::PathBuf {
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     let copy = dir.join(name);
     // By another process: see `guardian::c9_a_deleted_program_still_has_a_guardian`.
@@ -119,13 +122,13 @@ fn copy_for_everybody(dir: &Path, name: &str, mode: u32) -> std::path::PathBuf {
     copy
 }
 
-fn as_nobody() -> Command {
+pub(crate) fn as_nobody() -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::getuid().is_root() || skipped("only root can become another user")
 }
 

@@ -2,6 +2,7 @@
 
 mod bombs;
 mod cargo;
+mod cgroup;
 mod dialogue;
 mod endings;
 mod endurance;

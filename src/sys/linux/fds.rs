@@ -112,6 +112,11 @@ pub(crate) fn poll<const N: usize>(
     Ok(ready)
 }
 
+/// Are there bytes to be read, before any end of file (`FIONREAD`)?
+pub(crate) fn has_bytes(fd: impl AsFd) -> bool {
+    rustix::io::ioctl_fionread(fd).is_ok_and(|n| n > 0)
+}
+
 /// Is it ready right now?
 pub(crate) fn is_ready(fd: impl AsFd, until: Until) -> bool {
     matches!(poll([Some((fd.as_fd(), until))], Some(Instant::now())), Ok([true]))

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "the one place of the crate where it is allowed; every block says why it is sound")]
 
 pub(crate) mod attendant;
+pub(crate) mod cgroup;
 pub(crate) mod clone;
 #[cfg(feature = "leakcheck")]
 pub(crate) mod details;

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use super::cgroup::Cgroup;
 use super::fds::{Until, is_ready, poll};
 use super::process::{self, Reaped};
 use super::procfs::{self, Stat};
@@ -22,6 +23,12 @@ use super::signals;
 
 /// How long killing alone may go on before the tree is frozen.
 const FREEZE_AFTER: Duration = Duration::from_millis(250);
+
+/// How long killing one by one may go on before the cgroup, where there is one, ends the rest in one step.
+///
+/// Also how long guardians and keepers below us, those of a test process that was a helper, may clean up behind it: they
+/// know what is to be removed, and are quick.
+const SPARE_GUARDIANS_FOR: Duration = Duration::from_millis(100);
 
 /// A process that could not be ended, and why: a tombstone in the report, never an endless wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +44,10 @@ pub(crate) struct Survivor {
 ///
 /// Returns when nothing is left or the deadline has passed, with what is left.
 /// `child_ends` is the caller's [`signals::child_ends`]; `reaped` is told about every child that is reaped.
+/// What is in `cgroups` is part of the tree, or was before its keeper died.
 pub(crate) fn kill_all(
     spared: &BTreeSet<i32>,
+    cgroups: &[Cgroup],
     child_ends: &OwnedFd,
     deadline: Instant,
     reaped: &mut dyn FnMut(i32, ExitStatus),
@@ -47,7 +56,7 @@ pub(crate) fn kill_all(
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
     let mut refused = BTreeMap::new();
-    let mut frozen = false;
+    let mut first = None;
     loop {
         let no_child = reap_all(child_ends, reaped);
         if no_child {
@@ -76,12 +85,16 @@ pub(crate) fn kill_all(
             }
             return left;
         }
-        if !frozen && began.elapsed() >= FREEZE_AFTER {
-            let _first = process::GoFirst::new();
-            freeze_and_kill(own, spared, deadline);
-            frozen = true;
+        let patient = began.elapsed() < SPARE_GUARDIANS_FOR;
+        if !patient {
+            cgroups.iter().for_each(Cgroup::kill);
         }
-        kill_each(&children, &mut refused);
+        if began.elapsed() >= FREEZE_AFTER {
+            // To the end: one that slipped through multiplies again in the time that others would take from us.
+            first.get_or_insert_with(process::GoFirst::new);
+            freeze_and_kill(own, spared, deadline);
+        }
+        kill_each(&children, patient, &mut refused);
         // A death in the second generation hands us orphans without telling us, hence the growing time limit.
         let next_look = (Instant::now() + pause).min(deadline);
         let _ = poll([Some((child_ends.as_fd(), Until::Readable))], Some(next_look));
@@ -94,18 +107,27 @@ pub(crate) fn kill_all(
 /// Used for the polite request as well: SIGTERM, then SIGCONT, so that a stopped process can act on it.
 pub(crate) fn signal_groups(children: &[i32], signal: i32) {
     let mut refused = BTreeMap::new();
-    signal_each(children, signal, &mut refused);
+    signal_each(children, signal, false, &mut refused);
 }
 
-fn kill_each(children: &[i32], refused: &mut BTreeMap<i32, io::Error>) {
-    signal_each(children, libc::SIGKILL, refused);
+/// SIGKILL to the given children and their groups; for as long as we are `patient`, not to guardians and keepers.
+fn kill_each(children: &[i32], patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
+    signal_each(children, libc::SIGKILL, patient, refused);
 }
 
-fn signal_each(children: &[i32], signal: i32, refused: &mut BTreeMap<i32, io::Error>) {
+/// What guardians and keepers call themselves.
+const OWN_NAMES: [&str; 2] = ["foster-guardian", "foster-keeper"];
+
+fn signal_each(children: &[i32], signal: i32, patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
     let own_session = process::session(0).unwrap_or(0);
     let mut groups = BTreeSet::new();
     for pid in children {
         match procfs::stat(*pid) {
+            Some(stat) if patient && OWN_NAMES.contains(&stat.comm.as_str()) => {
+                // It has seen by itself that its test process is gone; if it was stopped, it sees that now.
+                let _ = process::signal_child(*pid, libc::SIGCONT);
+                continue;
+            }
             Some(stat) if stat.session != own_session && groups.insert(stat.group) => {
                 // A session that began below us holds descendants of ours only, so its groups do, too.
                 // ESRCH or EPERM: its members are dealt with one by one.
@@ -135,10 +157,15 @@ pub(crate) fn reap_all(child_ends: &OwnedFd, reaped: &mut dyn FnMut(i32, ExitSta
     }
 }
 
-/// Stops the whole tree, looks again until a look finds nothing new, and only then kills: what is stopped cannot fork.
+/// Stops the whole tree, looks again until nothing new is found, and only then kills: what is stopped cannot fork.
+///
+/// One look is not enough to say so: whoever loses its parent in the middle of it moves from a list that has not been read
+/// yet to one that has. It moves once, to us, so the next look finds it.
 fn freeze_and_kill(own: i32, spared: &BTreeSet<i32>, deadline: Instant) {
+    const LOOKS: u32 = 2;
     let mut held: BTreeMap<i32, OwnedFd> = BTreeMap::new();
-    loop {
+    let mut nothing_new = 0;
+    while nothing_new < LOOKS && Instant::now() < deadline {
         let before = held.len();
         let mut next = vec![own];
         let mut seen = BTreeSet::new();
@@ -155,9 +182,7 @@ fn freeze_and_kill(own: i32, spared: &BTreeSet<i32>, deadline: Instant) {
                 next.push(pid);
             }
         }
-        if held.len() == before || Instant::now() >= deadline {
-            break;
-        }
+        nothing_new = if held.len() == before { nothing_new + 1 } else { 0 };
     }
     for handle in held.values() {
         // ESRCH: already gone. EPERM: reported by the round that follows, when it is a child of ours.
