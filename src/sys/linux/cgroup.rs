@@ -29,7 +29,7 @@ impl Cgroup {
     pub(crate) fn probe(name: &str) -> Result<Cgroup, String> {
         let own = own_directory().ok_or("no cgroup v2 is mounted that shows this process")?;
         let failed = |what: &str, path: &Path, e: io::Error| format!("{what} {}: {e}", path.display());
-        if !super::clone::can_start_in_cgroup() {
+        if !super::clone3::is_there() {
             return Err("clone3 with CLONE_INTO_CGROUP is not there (Linux 5.7) or not allowed".to_owned());
         }
         // Whoever starts a process in a cgroup must be allowed to move it there from where it would have been.

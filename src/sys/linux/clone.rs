@@ -5,13 +5,10 @@
 //! and an error comes back through the memory that they share for that moment.
 //! `posix_spawn` itself cannot set a umask, limits or a parent-death signal, so this is written out.
 //!
-//! Into a cgroup only `clone3` can start a process (Linux 5.7), and with a stack of its own that needs assembly for every
-//! architecture; so the memory is copied there (a keeper has little), and only one page is shared for the error.
-//! Moving it there afterwards would cost milliseconds: the kernel stops every fork of the machine for that.
+//! Into a cgroup only `clone3` can start a process; see [`super::clone3`].
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -76,37 +73,40 @@ struct Shared<'a> {
 
 /// Starts the program as a child of the caller, in this cgroup; its pid, or where and why it failed.
 ///
-/// The caller must be single-threaded and without signal handlers, as keepers are: the child may share its memory.
+/// The caller must be single-threaded and without signal handlers, as keepers are: the child shares its memory.
 pub(crate) fn start(program: &Program, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, (Stage, io::Error)> {
     let own_limits = super::inherit::limits();
     let mut changed_limits = [false; LIMITS];
     for (slot, (ours, theirs)) in changed_limits.iter_mut().zip(own_limits.iter().zip(&program.inherited.limits)) {
         *slot = ours != theirs;
     }
+    let mut failed: Failed = None;
     let mut shared = Shared {
         program,
         argv: pointers(&program.args),
         envp: pointers(&program.env),
         parent: super::process::own_pid(),
         changed_limits,
-        failed: ptr::null_mut(),
+        failed: &raw mut failed,
     };
-    let mut failed: Failed = None;
-    let started = match cgroup {
+    const STACK: usize = 64 * 1024;
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / 16);
+    let argument = (&raw mut shared).cast();
+    // CLONE_VFORK suspends this (only) thread until the child has called exec or _exit, so `shared` and the stack outlive
+    // every access of the child's, and nothing else touches them meanwhile. `child` never returns.
+    let pid = match cgroup {
         None => {
-            shared.failed = &raw mut failed;
-            sharing_memory(&mut shared)
+            let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+            // SAFETY: as said above; the stack begins one past the end of the allocation, because it grows down.
+            let pid = unsafe { libc::clone(child, stack.as_mut_ptr().add(stack.capacity()).cast(), flags, argument) };
+            if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
         }
-        Some(cgroup) => {
-            let page = SharedPage::new().map_err(|e| (Stage::Clone, e))?;
-            shared.failed = page.0;
-            let started = copying_memory(&mut shared, cgroup);
-            // SAFETY: the page is mapped, large enough and aligned, and the child does not write any more.
-            failed = unsafe { ptr::read_volatile(page.0) };
-            started
-        }
+        // SAFETY: as said above.
+        Some(cgroup) => unsafe {
+            super::clone3::vfork_into_cgroup(child, stack.spare_capacity_mut(), argument, cgroup)
+        },
     };
-    let pid = started.map_err(|e| (Stage::Clone, e))?;
+    let pid = pid.map_err(|e| (Stage::Clone, e))?;
     // SAFETY: a volatile read of a live local: the compiler cannot know that the child wrote it.
     match unsafe { ptr::read_volatile(&raw const failed) } {
         None => Ok(pid),
@@ -115,97 +115,6 @@ pub(crate) fn start(program: &Program, cgroup: Option<BorrowedFd<'_>>) -> Result
             unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) };
             Err((stage, io::Error::from_raw_os_error(errno)))
         }
-    }
-}
-
-/// The child's pid, once it has called `exec` or ended.
-fn sharing_memory(shared: &mut Shared<'_>) -> io::Result<i32> {
-    const STACK: usize = 64 * 1024;
-    let mut stack: Vec<MaybeUninit<u128>> = Vec::with_capacity(STACK / 16);
-    // SAFETY: one past the end of the allocation, which is where a stack that grows down begins.
-    let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
-    // SAFETY: CLONE_VFORK suspends this (only) thread until the child has called exec or _exit, so `shared` and the stack
-    // outlive every access of the child's, and nothing else touches them meanwhile. `child` never returns.
-    let pid = unsafe {
-        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, ptr::from_mut(shared).cast())
-    };
-    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
-}
-
-/// The child's pid, once it has called `exec` or ended.
-fn copying_memory(shared: &mut Shared<'_>, cgroup: BorrowedFd<'_>) -> io::Result<i32> {
-    let flags = (libc::CLONE_VFORK as u64) | CLONE_INTO_CGROUP;
-    let args = CloneArgs {
-        flags,
-        exit_signal: libc::SIGCHLD as u64,
-        cgroup: cgroup.as_raw_fd() as u64,
-        ..CloneArgs::default()
-    };
-    // SAFETY: like fork(2), with an argument that lives until the call returns. This thread is the only one, so the copy
-    // finds no lock held; it goes on in `child`, which never returns.
-    unsafe {
-        match libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
-                child(ptr::from_mut(shared).cast());
-                super::exit::exit_now(127)
-            }
-            pid => Ok(pid as i32),
-        }
-    }
-}
-
-/// `struct clone_args` (clone(2)), up to the last field that Linux 5.7 knows.
-#[repr(C)]
-#[derive(Debug, Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-/// From linux/sched.h; the C library's headers have it, the `libc` crate as a number that does not fit its type.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// Does the kernel (or a sandbox) let us call `clone3` with a cgroup?
-pub(crate) fn can_start_in_cgroup() -> bool {
-    // No descriptor has this number, so nothing is started: EBADF says that the flag is known, EINVAL that it is not.
-    let args = CloneArgs { flags: CLONE_INTO_CGROUP, cgroup: i32::MAX as u64, ..CloneArgs::default() };
-    // SAFETY: the argument lives until the call returns, and the call cannot succeed.
-    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
-    answer == -1 && errno() == libc::EBADF
-}
-
-/// What parent and child share beside a copied memory.
-struct SharedPage(*mut Failed);
-
-impl SharedPage {
-    fn new() -> io::Result<SharedPage> {
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping wherever there is room; it touches nothing that exists.
-        let page = unsafe { libc::mmap(ptr::null_mut(), size_of::<Failed>(), access, kind, -1, 0) };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let page = page.cast::<Failed>();
-        // SAFETY: a page is large enough for it, and aligned.
-        unsafe { page.write(None) };
-        Ok(SharedPage(page))
-    }
-}
-
-impl Drop for SharedPage {
-    fn drop(&mut self) {
-        // SAFETY: mapped with this size above, and no reference into it is left.
-        unsafe { libc::munmap(self.0.cast(), size_of::<Failed>()) };
     }
 }
 

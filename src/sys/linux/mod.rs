@@ -6,6 +6,7 @@
 pub(crate) mod attendant;
 pub(crate) mod cgroup;
 pub(crate) mod clone;
+mod clone3;
 #[cfg(feature = "leakcheck")]
 pub(crate) mod details;
 pub(crate) mod exit;
