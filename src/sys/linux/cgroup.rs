@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -87,8 +87,9 @@ impl Cgroup {
             if is_populated(&events) {
                 self.kill();
             }
-            // The file reports each change as an exceptional condition (cgroups(7)).
-            while is_populated(&events) && wait_for_change(&events, deadline) {}
+            while is_populated(&events) && Instant::now() < deadline {
+                wait_for_change(&events, (Instant::now() + LOOK_AGAIN).min(deadline));
+            }
         }
         self.remove_all();
     }
@@ -115,12 +116,17 @@ fn is_populated(events: &std::fs::File) -> bool {
     matches!(events.read_at(&mut text, 0), Ok(n) if text[..n].split(|b| *b == b'\n').any(|line| line == b"populated 1"))
 }
 
-/// False when the deadline has passed.
-fn wait_for_change(events: &std::fs::File, deadline: Instant) -> bool {
+/// How long a change may go unnoticed.
+///
+/// The kernel tells of a change at most every 10 ms, later if need be; but if somebody else removes the cgroup before that,
+/// it tells nobody (`cgroup_file_notify` in kernel/cgroup/cgroup.c).
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The file reports each change as an exceptional condition (cgroups(7)).
+fn wait_for_change(events: &std::fs::File, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-    let mut fds = [PollFd::new(events, PollFlags::PRI)];
-    !matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(0))
+    let _ = rustix::event::poll(&mut [PollFd::new(events, PollFlags::PRI)], Some(&timeout));
 }
 
 /// Where the file system shows the cgroup that this process is in.

@@ -121,6 +121,10 @@ pub(super) fn play(seed: u64, deed: Deed, moment: Duration, programs: &Path, can
     for name in ["FOSTER_DISABLE", "FOSTER_REQUIRE", "FOSTER_TIMEOUT_SCALE"] {
         command.env_remove(name);
     }
+    // Every other round without a cgroup, as on most machines.
+    if seed % 2 == 1 {
+        command.env("FOSTER_DISABLE", "cgroup");
+    }
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Its status is none of our business, and it is reaped with everybody else.
     let victim = quiet.spawn().map_err(|e| e.to_string())?.id() as i32;
@@ -147,7 +151,21 @@ pub(super) fn play(seed: u64, deed: Deed, moment: Duration, programs: &Path, can
     if !left.is_empty() && !matches!(deed, Deed::Guardian(Signal::KILL) | Deed::Keeper(_)) {
         return Err(format!("temporary directories are left: {left:?}"));
     }
+    let left = cgroups_of(victim[0].pid);
+    if !left.is_empty() && !matches!(deed, Deed::Guardian(Signal::KILL)) {
+        return Err(format!("cgroups are left: {left:?}"));
+    }
     Ok(took)
+}
+
+/// The cgroups that were made for this test process, wherever version 2 is mounted.
+fn cgroups_of(victim: i32) -> Vec<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
+    let prefix = format!("foster-{victim}-");
+    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|root| Path::new(root).join(own));
+    let entries = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten();
+    entries.filter(|e| e.file_name().to_string_lossy().starts_with(&prefix)).map(|e| e.path()).collect()
 }
 
 fn act(deed: Deed, victim: &Process) {
