@@ -5,56 +5,16 @@
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use once_cell::sync::Lazy;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cargo;
-use crate::real_programs::{have, skipped};
-use crate::scene::{CONTROL, LIMIT, Process, Scene, fresh, hide, read_line};
+use crate::hidings;
+use crate::scene::{CONTROL, LIMIT, Process, Scene, fresh, read_line};
 
-/// Hiding places: A1 to A14 and A16 to A18 of the list of traps; `fixtures/hide.rs` and `fixtures/bomb.rs` describe them.
-///
-/// A15 is in `hostile.rs`, since it needs an unprivileged test; A19 as well, since it is a moment; A20 is in `stop.rs`.
-const HIDINGS: [&str; 18] = [
-    "setsid",
-    "daemon",
-    "env-i",
-    "argv",
-    "close-all",
-    "ignore-hup",
-    "ignore-term",
-    "stopped",
-    "subreaper",
-    "namespace",
-    "drop-uid",
-    "traced",
-    "vfork",
-    "chatty",
-    "nested",
-    "bomb-group",
-    "bomb-setsid",
-    "bomb-hopper",
-];
-
-/// Can this machine hide a process like that?
-fn possible(hiding: &str) -> bool {
-    match hiding {
-        "traced" => have("strace"),
-        "namespace" => {
-            static ALLOWED: Lazy<bool> = Lazy::new(|| {
-                let mut unshare = Command::new("unshare");
-                unshare.args(["--user", "--map-root-user", "--pid", "--fork", "true"]);
-                unshare.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-            });
-            *ALLOWED || skipped("user namespaces are not allowed here")
-        }
-        _ => true,
-    }
-}
-
-const EVERYTHING_OFF: &str = "guardian,hooks,drop";
+pub(crate) const EVERYTHING_OFF: &str = "guardian,hooks,drop";
 
 /// Who gets the signal.
 #[derive(Debug, Clone, Copy)]
@@ -95,16 +55,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     };
     let stderr = scene.path("stderr");
     let mut command = fresh(victim);
-    command.arg(word);
-    match hiding.strip_prefix("bomb-") {
-        // Few enough that a machine with two cores can go on with its work.
-        Some(kind) => command.arg(hide().with_file_name("bomb")).args([kind, "40"]).arg(scene.fifo()),
-        None if hiding == "nested" => {
-            command.arg(victim).args(["signed".as_ref(), hide().as_os_str(), "daemon".as_ref()]);
-            command.arg(scene.record()).arg(scene.fifo())
-        }
-        None => command.arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo()),
-    };
+    command.arg(word).args(hidings::helper(hiding, scene, victim));
     command.env("BOMB_STOP", scene.path("stop"));
     command.env("VICTIM_COPY", scene.path("copy"));
     command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env_remove("RUST_BACKTRACE");
@@ -158,7 +109,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
 
 /// One row of the matrix, and its negative control.
 fn check_with(victim: &Path, ending: Ending, status: Result<i32, Signal>) {
-    for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
+    for hiding in hidings::possible() {
         let mut scene = Scene::new();
         let ran = run(victim, &scene, ending, hiding, "");
         scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}"));
@@ -312,7 +263,7 @@ fn the_guardian_alone_is_enough() {
         Ending::Sent(Signal::TERM, To::TestBinary),
         Ending::Sent(Signal::KILL, To::TestBinary),
     ] {
-        for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
+        for hiding in hidings::possible() {
             let mut scene = Scene::new();
             let ran = run(victim(), &scene, ending, hiding, "hooks,drop");
             scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, guardian alone"));
@@ -345,5 +296,5 @@ fn without_the_guardian_a_daemon_survives_even_a_return() {
 }
 
 /// The victim, built with `panic = "abort"`: a profile of its own, built once.
-static VICTIM_THAT_ABORTS: Lazy<PathBuf> =
+pub(crate) static VICTIM_THAT_ABORTS: Lazy<PathBuf> =
     Lazy::new(|| cargo::build("victim", &["--profile", "abort", "--bin", "victim"]));

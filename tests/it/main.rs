@@ -6,6 +6,7 @@ mod dialogue;
 mod endings;
 mod endurance;
 mod guardian;
+mod hidings;
 mod hooks;
 mod hostile;
 mod leakcheck;
