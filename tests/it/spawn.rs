@@ -152,9 +152,12 @@ fn a_megabyte_and_a_half_of_arguments_and_environment() -> Result {
     for _ in 0..40 {
         builder = builder.arg(&chunk);
     }
-    let error = builder.spawn().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Spawn);
-    assert!(error.to_string().contains("too long"), "{error}");
+    // Too long as a whole, and too many though each is short.
+    for builder in [builder, Fixture::command("true").args(vec![""; 1_100_000])] {
+        let error = builder.spawn().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Spawn);
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
     Ok(())
 }
 
