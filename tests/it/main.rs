@@ -20,3 +20,4 @@ mod scene;
 mod spawn;
 mod stop;
 mod tidy;
+mod unkillable;
