@@ -11,6 +11,7 @@ mod hooks;
 mod hostile;
 mod leakcheck;
 mod long_lived;
+mod proc;
 mod readme;
 mod real_programs;
 mod registry;
