@@ -55,7 +55,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     };
     let stderr = scene.path("stderr");
     let mut command = fresh(victim);
-    command.arg(word).args(hidings::helper(hiding, scene, victim));
+    command.arg(word).args(hidings::helper(hiding, hidings::BOMB, scene, victim));
     command.env("BOMB_STOP", scene.path("stop"));
     command.env("VICTIM_COPY", scene.path("copy"));
     command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env_remove("RUST_BACKTRACE");

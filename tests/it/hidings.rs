@@ -50,14 +50,20 @@ pub(crate) fn possible() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// The helper that hides like that, with its arguments. `victim` is what a nested test process is.
+/// How many processes a bomb has at the most: few enough that a machine with two cores can go on with its work.
+pub(crate) const BOMB: &str = "40";
+
+/// The same, for a bomb that burns while others hide beside it.
+pub(crate) const SMALL_BOMB: &str = "10";
+
+/// The helper that hides like that, with its arguments. `victim` is what a nested test process is, and `bomb` how many
+/// processes a bomb has.
 ///
 /// A hopper leaves when the file that `BOMB_STOP` names is there: set it to the scene's `stop`.
-pub(crate) fn helper(hiding: &str, scene: &Scene, victim: &Path) -> Vec<OsString> {
+pub(crate) fn helper(hiding: &str, bomb: &str, scene: &Scene, victim: &Path) -> Vec<OsString> {
     let (record, fifo) = (scene.record().into_os_string(), scene.fifo().into_os_string());
     match hiding.strip_prefix("bomb-") {
-        // Few enough that a machine with two cores can go on with its work.
-        Some(kind) => vec![hide().with_file_name("bomb").into(), kind.into(), "40".into(), fifo],
+        Some(kind) => vec![hide().with_file_name("bomb").into(), kind.into(), bomb.into(), fifo],
         None if hiding == "nested" => {
             vec![victim.into(), "signed".into(), hide().into(), "daemon".into(), record, fifo]
         }

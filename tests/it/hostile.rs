@@ -146,7 +146,7 @@ fn out_of_memory(cgroup: &MemoryCgroup, hiding: &str, off: &str) -> (Scene, Vec<
     let scene = Scene::new();
     let victim = program("victim");
     let mut command = Command::new(&victim);
-    command.arg("out-of-memory").args(hidings::helper(hiding, &scene, &victim));
+    command.arg("out-of-memory").args(hidings::helper(hiding, hidings::BOMB, &scene, &victim));
     command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env("BOMB_STOP", scene.path("stop"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(read_line(child.stdout.take().unwrap()), "armed", "{hiding}");
@@ -224,7 +224,7 @@ fn a19_ended_between_request_and_reply() {
     for (round, signal) in (0..60u32).zip(SIGNALS.into_iter().cycle()) {
         let scene = Scene::new();
         let mut command = fresh(program("victim"));
-        command.arg("signal").args(hidings::helper("daemon", &scene, &program("victim")));
+        command.arg("signal").args(hidings::helper("daemon", hidings::BOMB, &scene, &program("victim")));
         command.env_remove("FOSTER_DISABLE").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let handle = Process::open(child.id() as i32);

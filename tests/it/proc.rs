@@ -132,7 +132,11 @@ fn c10_without_the_lists_of_children_the_promise_is_the_same() {
 fn childless_victim(mut command: Command, ending: &str, hiding: &str, off: &str) -> (Scene, Vec<Process>, Option<i32>) {
     let scene = Scene::new();
     let victim = program("victim");
-    command.arg(&victim).arg(ending).args(hidings::helper(hiding, &scene, &victim)).env("FOSTER_DISABLE", off);
+    command
+        .arg(&victim)
+        .arg(ending)
+        .args(hidings::helper(hiding, hidings::BOMB, &scene, &victim))
+        .env("FOSTER_DISABLE", off);
     command.env_remove("FOSTER_REQUIRE");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let outermost = Process::open(child.id() as i32);

@@ -47,7 +47,7 @@ fn run(mut runner: Command, deed: Deed, off: &str) -> Suite {
     let mut lines = String::new();
     for (hiding, scene) in &scenes {
         lines += scene.path("stop").to_str().unwrap();
-        for word in hidings::helper(hiding, scene, victim) {
+        for word in hidings::helper(hiding, hidings::SMALL_BOMB, scene, victim) {
             lines += &format!("\t{}", word.to_str().unwrap());
         }
         lines += "\n";

@@ -229,7 +229,7 @@ fn short_helpers_leave_nothing_behind() {
 #[test]
 fn what_short_helpers_leave_behind_is_seen() {
     for what in ["descriptors", "threads", "memory", "zombies", "keepers"] {
-        let output = many("80", &[what]);
+        let output = many("40", &[what]);
         assert!(!output.status.success() && text(&output).contains("panicked"), "{what}: {}", text(&output));
         let last = text(&output);
         // Descriptors are what a whole fixture costs first.
