@@ -274,9 +274,9 @@ fn the_guardian_alone_is_enough() {
 /// Without a guardian (L1) the hooks end what is in the helper's own process group.
 #[test]
 fn the_hooks_alone_are_enough_for_what_can_be_caught() {
-    for ending in
-        [Ending::Own("exit"), Ending::Own("forget"), Ending::Sent(Signal::TERM, To::TestBinary), Ending::Own("return")]
-    {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(|s| Ending::Sent(s, To::TestBinary));
+    let own = ["return", "panic", "exit", "forget"].map(Ending::Own);
+    for ending in own.into_iter().chain(signals) {
         for hiding in ["ignore-term", "stopped"] {
             let mut scene = Scene::new();
             let ran = run(victim(), &scene, ending, hiding, "guardian,drop");
@@ -293,6 +293,24 @@ fn without_the_guardian_a_daemon_survives_even_a_return() {
     let mut scene = Scene::new();
     let ran = run(victim(), &scene, Ending::Own("return"), "daemon", "guardian");
     scene.assert_survived(&ran.family, "return against daemon at L1");
+}
+
+/// Nor do the hooks hear of what cannot be caught: at L1 even a helper that hides nowhere survives it.
+#[test]
+fn without_the_guardian_helpers_survive_what_cannot_be_caught() {
+    for ending in [
+        Ending::Own("abort"),
+        Ending::Own("_exit"),
+        Ending::Own("segv"),
+        Ending::Own("overflow"),
+        Ending::Sent(Signal::KILL, To::TestBinary),
+        Ending::StoppedThenKilled,
+    ] {
+        let mut scene = Scene::new();
+        let ran = run(victim(), &scene, ending, "alone", "guardian");
+        assert!(!ran.family.is_empty());
+        scene.assert_survived(&ran.family, &format!("{ending:?} at L1"));
+    }
 }
 
 /// The victim, built with `panic = "abort"`: a profile of its own, built once.
