@@ -84,6 +84,8 @@ fn a_nul_byte_is_an_error_and_names_the_place() {
 fn a_helper_that_dies_at_once_is_a_helper_that_has_exited() -> Result {
     let fx = Fixture::command("false").spawn()?;
     assert_eq!(fx.expect_exit()?.code(), Some(1));
+    // Until its keeper has confirmed that nothing else is left, there may be somebody to ask.
+    fx.stop()?;
     assert_eq!(fx.terminate().unwrap_err().kind(), ErrorKind::Exited);
     assert_eq!(fx.signal(Signal::SIGUSR1).unwrap_err().kind(), ErrorKind::Exited);
     fx.kill()?;
