@@ -114,6 +114,7 @@ fn c10_without_the_lists_of_children_the_promise_is_the_same() {
     if !text(&probe).1.contains("No such file") && !skipped("seccomp listeners are not allowed here") {
         return;
     }
+    assert_eq!(run(childless().arg("true")).status.code(), Some(98), "nobody has asked, and that is not noticed");
     let output = run(childless().arg(program("attacked")).arg("level"));
     assert_eq!(text(&output), ("L2\n".to_owned(), String::new()));
     for (ending, status) in [("return", 0), ("abort", 134)] {
