@@ -234,12 +234,21 @@ fn a15_what_can_be_killed_has_no_tombstone() {
     check("alone", true);
 }
 
-/// `stop` gives up in bounded time, too, and its error names who is left and why.
+/// `stop` gives up in bounded time, too, and its error names who is left and why; without a guardian as well.
 #[test]
 fn a15_stop_names_what_it_could_not_end() {
     if !is_root() {
         return;
     }
+    // Both at once, so that their waits are one wait.
+    std::thread::scope(|scope| {
+        for off in ["", "guardian"] {
+            scope.spawn(move || stop_names_what_it_could_not_end(off));
+        }
+    });
+}
+
+fn stop_names_what_it_could_not_end(off: &str) {
     let place = Place::new();
     let attacked = place.copy(&program("attacked"), "attacked", 0o755);
     let hide = place.copy(&program("hide"), "hide", 0o4755);
@@ -248,6 +257,7 @@ fn a15_stop_names_what_it_could_not_end() {
     let began = Instant::now();
     let mut command = as_nobody();
     command.arg(attacked).arg("unkillable").arg(hide).arg(&record).arg(fifo).current_dir("/");
+    command.env("FOSTER_DISABLE", off);
     // Its deadline, a minute, bounds this call.
     let output = run(&mut command);
     let took = began.elapsed();
