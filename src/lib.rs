@@ -56,6 +56,12 @@ pub mod docs {
     pub mod platforms {}
 }
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod __fuzz {
+    pub use crate::guardian::fuzz::{Decoded, End, receive, samples};
+}
+
 #[doc(hidden)]
 pub mod __private {
     pub use assert_cmd::cargo::cargo_bin;

@@ -5,8 +5,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Found, Ladder};
+use super::protocol::{Found, LIMIT, Ladder};
 use crate::sys::tree::Survivor;
+
+/// No list of strings is longer: the vector that holds it is no longer than the longest frame. The kernel accepts fewer, since it
+/// counts a pointer and a NUL for each in its 6 MiB (execve(2), fs/exec.c: bprm_stack_limits).
+pub(super) const MOST_STRINGS: usize = LIMIT / size_of::<CString>();
 
 /// Writes fields, one after the other.
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -121,18 +125,24 @@ impl<'a> Reader<'a> {
         Some(Ladder { eof: self.option(Self::duration)?, term: self.option(Self::duration)? })
     }
     pub(super) fn strings(&mut self) -> Option<Vec<CString>> {
-        self.list(|r| CString::new(r.bytes()?).ok())
+        self.list(4, |r| CString::new(r.bytes()?).ok())
     }
     pub(super) fn found(&mut self) -> Option<Vec<Found>> {
-        self.list(|r| Some(Found { pid: r.i32()?, command: r.text()? }))
+        self.list(8, |r| Some(Found { pid: r.i32()?, command: r.text()? }))
     }
     pub(super) fn survivors(&mut self) -> Option<Vec<Survivor>> {
-        self.list(|r| Some(Survivor { pid: r.i32()?, start: r.u64()?, command: r.text()?, reason: r.text()? }))
+        self.list(20, |r| Some(Survivor { pid: r.i32()?, start: r.u64()?, command: r.text()?, reason: r.text()? }))
     }
-    fn list<T>(&mut self, each: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        // The count is a claim; the vector grows only as items really come.
-        let mut items = Vec::new();
-        for _ in 0..self.u32()? {
+    /// `least` is how many bytes an item takes at the least.
+    fn list<T>(&mut self, least: usize, each: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        // The count is a claim: it is believed only if the bytes for so many are there, and only so far that the vector
+        // is no longer than a frame.
+        let count = self.u32()? as usize;
+        if count > self.0.len() / least || count > LIMIT / size_of::<T>() {
+            return None;
+        }
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
             items.push(each(self)?);
         }
         Some(items)

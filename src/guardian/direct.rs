@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::link::{Link, Next};
 use super::protocol::{Frame, Ladder, Order};
-use crate::sys::fds::{Until, poll};
-use crate::sys::{AsFd, OwnedFd, process, signals, socket};
+use crate::sys::fds::{Until, is_ready, poll};
+use crate::sys::tree::Survivor;
+use crate::sys::{AsFd, OwnedFd, process, procfs, signals, socket};
 
 /// How long a group may take to end after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -32,29 +33,48 @@ static GROUPS: Mutex<Vec<Arc<Group>>> = Mutex::new(Vec::new());
 
 impl Group {
     /// Signals the group while its number is pinned by the unreaped leader.
-    fn signal(&self, signal: i32) {
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` when none of the group may be signalled.
+    fn signal(&self, signal: i32) -> io::Result<()> {
         let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
         // A test that reaps children which are not its own (`waitpid(-1)`) has freed the number.
         *leader = leader.filter(|pid| process::is_unreaped(*pid));
-        if let Some(group) = *leader {
+        match *leader {
             // ESRCH: nobody is left in it.
-            let _ = process::signal_group(group, signal);
+            Some(group) => process::signal_group(group, signal),
+            None => Ok(()),
         }
     }
 
     fn ask_to_leave(&self) {
-        self.signal(signals::SIGTERM);
-        self.signal(signals::SIGCONT);
+        // Whether they hear it or not, what follows is the same.
+        let _ = self.signal(signals::SIGTERM);
+        let _ = self.signal(signals::SIGCONT);
     }
 
     fn wait(&self, deadline: Instant) {
         let _ = poll([Some((self.ended.as_fd(), Until::Readable))], Some(deadline));
     }
 
-    /// Kills the whole group, whoever is left in it, and reaps the leader.
+    /// The helper, if it has not ended although it was killed.
+    fn survivor(&self, killed: io::Result<()>) -> Option<Survivor> {
+        let leader = *self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = leader.filter(|_| !is_ready(&self.ended, Until::Readable))?;
+        let reason = match killed {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                format!("the kernel refuses to signal it ({e}): it runs as another user")
+            }
+            _ => "it has not reacted to SIGKILL yet".to_owned(),
+        };
+        let start = procfs::stat(pid).map_or(0, |stat| stat.start);
+        Some(Survivor { pid, start, command: procfs::command_line(pid), reason })
+    }
+
+    /// Kills whoever has come to the group meanwhile, and reaps the leader, which has ended.
     fn finish(&self, child: &Mutex<Child>) {
-        self.signal(signals::SIGKILL);
-        self.wait(Instant::now() + KILL_LIMIT);
+        let _ = self.signal(signals::SIGKILL);
         let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
         if leader.take().is_some() {
             let _ = child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
@@ -169,8 +189,13 @@ fn serve(group: &Arc<Group>, child: &Mutex<Child>, mut link: Link) {
         }
     }
     let leader = *group.leader.lock().unwrap_or_else(PoisonError::into_inner);
-    group.signal(signals::SIGKILL);
+    let killed = group.signal(signals::SIGKILL);
     group.wait(Instant::now() + KILL_LIMIT);
+    if let Some(survivor) = group.survivor(killed) {
+        // It stays in the list: at the end of the process it is tried again.
+        tell(&link, &Frame::Gone { escapees: Vec::new(), survivors: vec![survivor] });
+        return;
+    }
     if !told {
         if let Some(status) = leader.and_then(process::peek_status) {
             tell(&link, &exited(status, started));
@@ -185,8 +210,8 @@ fn exited(status: ExitStatus, started: Instant) -> Frame {
     Frame::Exited { status, after: started.elapsed(), left: Vec::new(), note: String::new() }
 }
 
-/// Ends every group of this process: all are asked at once, and one grace is paid.
-pub(crate) fn stop_all() {
+/// Ends every group of this process: all are asked at once, and one grace is paid; what could not be ended.
+pub(crate) fn stop_all() -> Vec<Survivor> {
     let groups: Vec<_> = GROUPS.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for group in &groups {
         group.ask_to_leave();
@@ -195,10 +220,10 @@ pub(crate) fn stop_all() {
     for group in &groups {
         group.wait(began + group.ladder.total());
     }
+    let killed: Vec<_> = groups.iter().map(|group| group.signal(signals::SIGKILL)).collect();
+    let began = Instant::now();
     for group in &groups {
-        group.signal(signals::SIGKILL);
+        group.wait(began + KILL_LIMIT);
     }
-    for group in &groups {
-        group.wait(Instant::now() + KILL_LIMIT);
-    }
+    groups.iter().zip(killed).filter_map(|(group, killed)| group.survivor(killed)).collect()
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Frame, LIMIT};
+use super::codec::MOST_STRINGS;
+use super::protocol::{Frame, LIMIT, Order};
 use crate::sys::fds::{Until, poll};
 use crate::sys::{AsFd, BorrowedFd, OwnedFd, socket};
 
@@ -117,8 +118,9 @@ impl Link {
 /// `BrokenPipe` when the other side is gone, `TimedOut` when it does not read, `InvalidInput` when the frame is too long.
 /// After an error in the middle of a frame the socket is of no use any more.
 pub(crate) fn send(socket: &OwnedFd, frame: &Frame, fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<()> {
+    let too_many = |order: &Order| [&order.args, &order.env].iter().any(|list| list.len() > MOST_STRINGS);
     let bytes = frame.encode();
-    if bytes.len() - 4 > LIMIT {
+    if bytes.len() - 4 > LIMIT || matches!(frame, Frame::Spawn(order) if too_many(order)) {
         return Err(io::Error::from_raw_os_error(crate::sys::E2BIG));
     }
     let mut sent = 0;

@@ -8,10 +8,13 @@
 //! | `direct` | test process | the same without a guardian (level L1) |
 //! | `protocol`, `codec`, `link` | both | the frames, their bytes, and the sockets that carry them |
 //! | `root` | guardian | makes keepers, watches the test process and its runner, cleans up behind everybody |
+//! | `fuzz` | a fuzzer | what `tests/fuzz` may see of the decoder |
 //! | `keeper` | keeper | an init for one fixture: spawns, reaps, takes down, confirms |
 
 mod codec;
 pub(crate) mod direct;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 pub(crate) mod handle;
 pub(crate) mod keeper;
 mod link;

@@ -231,11 +231,11 @@ impl Frame {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, fuzzing))]
+pub(super) mod tests {
     use super::*;
 
-    fn samples() -> Vec<Frame> {
+    pub(in super::super) fn samples() -> Vec<Frame> {
         let text = |s: &str| CString::new(s).unwrap();
         let ladder = Ladder { eof: None, term: Some(Duration::from_millis(1500)) };
         let survivor = Survivor { pid: 9, start: 77, command: "x".into(), reason: "y".into() };
@@ -335,6 +335,24 @@ mod tests {
             }
         }
         assert!(accepted > 1000, "only {accepted} were frames: the changes are too coarse to prove anything");
+    }
+
+    /// Four bytes in the frame are sixteen in the vector: without a bound, one of 16 MiB would take 64.
+    #[test]
+    fn a_list_is_no_longer_in_memory_than_a_frame_may_be() {
+        let order = |count| Order {
+            candidates: vec![],
+            args: vec![CString::default(); count],
+            env: vec![],
+            dir: None,
+            inherited: Inherited { umask: None, ignored: 0, limits: [(0, 0); LIMITS] },
+            ladder: Ladder { eof: None, term: None },
+        };
+        let most = LIMIT / size_of::<CString>();
+        let longest = Frame::Spawn(Box::new(order(most)));
+        assert!(Frame::decode(&longest.encode()[4..]) == Some(longest));
+        let longer = Frame::Spawn(Box::new(order(most + 1)));
+        assert!(Frame::decode(&longer.encode()[4..]).is_none());
     }
 
     #[test]

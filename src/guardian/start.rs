@@ -23,8 +23,9 @@ use crate::sys::{AsFd, process, procfs, socket};
 /// How long the guardian may take to answer at its start. It takes about a millisecond.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
-/// How much longer than the slowest fixture the guardian may take to confirm that everything is gone.
-const GOODBYE_SLACK: Duration = Duration::from_secs(10);
+/// How much longer than the slowest fixture the guardian may take to confirm that everything is gone, or to name what is
+/// left: a keeper tries for five seconds and is waited for three more, and then the guardian tries for five.
+const GOODBYE_SLACK: Duration = Duration::from_secs(16);
 
 /// The guardian of this process.
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::guardian::start;
 use crate::sys::{exit, process, signals};
 
-/// How much longer than the clean-up itself the exit hook waits for a signal's clean-up to end the process.
-const SLACK: Duration = Duration::from_secs(15);
+/// How much longer than the slowest fixture the exit hook waits for a signal's clean-up to end the process: a little longer
+/// than that clean-up waits for the guardian.
+const SLACK: Duration = Duration::from_secs(20);
 
 static OWNER: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
 

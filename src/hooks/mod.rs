@@ -11,6 +11,7 @@ use crate::dialogue::attendant;
 use crate::guardian::{direct, start};
 use crate::report;
 use crate::settings;
+use crate::sys::tree::Survivor;
 
 /// Installs all hooks, at the first spawn of the process.
 ///
@@ -35,13 +36,14 @@ fn end_all() {
     for conversation in attendant::everyone() {
         conversation.close_stdin();
     }
-    direct::stop_all();
-    match start::goodbye() {
-        Ok(survivors) => {
-            for survivor in survivors {
-                report::say(&format!("could not end pid {} `{}`: {}", survivor.pid, survivor.command, survivor.reason));
-            }
+    let say = |survivors: Vec<Survivor>| {
+        for survivor in survivors {
+            report::say(&format!("could not end pid {} `{}`: {}", survivor.pid, survivor.command, survivor.reason));
         }
+    };
+    say(direct::stop_all());
+    match start::goodbye() {
+        Ok(survivors) => say(survivors),
         Err(e) => report::say(&format!("the guardian did not confirm the end of all helpers: {e}")),
     }
 }

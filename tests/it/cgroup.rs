@@ -1,7 +1,6 @@
 //! Level L3: one cgroup per fixture. What it adds to guardian and keepers, that it is gone afterwards, and what happens
 //! where there can be none. Each case is run without the cgroup as well, where it has to fail.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -9,8 +8,9 @@ use once_cell::sync::Lazy;
 use rustix::process::Signal;
 
 use crate::guardian::{Stage, children};
-use crate::hostile::{as_nobody, copy_for_everybody, is_root, program};
+use crate::hostile::{is_root, program};
 use crate::scene::{LIMIT, Process, Scene, hide, read_line};
+use crate::unkillable::{Place, as_nobody};
 
 /// The cgroup of this process, if somebody may make others below it: found in another way than foster does.
 static PLACE: Lazy<Option<PathBuf>> = Lazy::new(|| {
@@ -85,8 +85,8 @@ fn c21_where_none_may_be_made_the_level_is_l2() {
     if !is_root() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let attacked = copy_for_everybody(dir.path(), "attacked", 0o755);
+    let place = Place::new();
+    let attacked = place.copy(&program("attacked"), "attacked", 0o755);
     let mut command = as_nobody();
     let (out, errors) = level(command.arg(attacked).arg("level").current_dir("/").env("FOSTER_REQUIRE", "L3"), "");
     assert_eq!(out, "");
@@ -227,34 +227,30 @@ fn a15_another_users_process_can_be_ended() {
     if !possible() || !is_root() {
         return;
     }
-    let place = PLACE.as_ref().unwrap().join(format!("delegated-{}", std::process::id()));
-    std::fs::create_dir(&place).unwrap();
+    let delegated = PLACE.as_ref().unwrap().join(format!("delegated-{}", std::process::id()));
+    std::fs::create_dir(&delegated).unwrap();
     for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
-        std::os::unix::fs::chown(place.join(file), Some(65534), Some(65534)).unwrap();
+        std::os::unix::fs::chown(delegated.join(file), Some(65534), Some(65534)).unwrap();
     }
-    let dir = tempfile::tempdir().unwrap();
-    let attacked = copy_for_everybody(dir.path(), "attacked", 0o755);
-    let hide = copy_for_everybody(dir.path(), "hide", 0o4755);
-    let stage = dir.path().join("place");
-    std::fs::create_dir(&stage).unwrap();
-    std::fs::set_permissions(&stage, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let fifo = stage.join("fifo");
-    let _reader = crate::scene::make_fifo(&fifo);
-    std::fs::set_permissions(&fifo, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let place = Place::new();
+    let attacked = place.copy(&program("attacked"), "attacked", 0o755);
+    let hide = place.copy(hide(), "hide", 0o4755);
+    let (fifo, _reader) = place.fifo("fifo");
+    let record = place.path("record");
     // The shell moves itself there as root and then becomes nobody.
     let nobody = as_nobody();
     let mut command = Command::new("sh");
-    command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(place.join("cgroup.procs"));
+    command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(delegated.join("cgroup.procs"));
     command.arg(nobody.get_program()).args(nobody.get_args());
-    command.arg(attacked).arg("unkillable").arg(hide).arg(stage.join("record")).arg(&fifo).current_dir("/");
+    command.arg(attacked).arg("unkillable").arg(hide).arg(&record).arg(&fifo).current_dir("/");
     let (out, errors) = level(command.env_remove("FOSTER_REQUIRE"), "");
-    let survivor = std::fs::read_to_string(stage.join("record")).unwrap_or_default();
+    let survivor = std::fs::read_to_string(&record).unwrap_or_default();
     let gone = !Path::new("/proc").join(survivor.trim()).exists();
     if !gone {
         Process::open(survivor.trim().parse().unwrap()).put_down();
     }
-    let left: Vec<_> = std::fs::read_dir(&place).unwrap().flatten().filter(|e| e.path().is_dir()).collect();
-    std::fs::remove_dir(&place).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&delegated).unwrap().flatten().filter(|e| e.path().is_dir()).collect();
+    std::fs::remove_dir(&delegated).unwrap();
     assert_eq!((out.as_str(), gone), ("ended at L3\n", true), "{errors}");
     assert!(left.is_empty(), "{left:?}");
 }

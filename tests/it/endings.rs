@@ -5,56 +5,16 @@
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use once_cell::sync::Lazy;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cargo;
-use crate::real_programs::{have, skipped};
-use crate::scene::{CONTROL, LIMIT, Process, Scene, fresh, hide, read_line};
+use crate::hidings;
+use crate::scene::{CONTROL, LIMIT, Process, Scene, fresh, read_line};
 
-/// Hiding places: A1 to A14 and A16 to A18 of the list of traps; `fixtures/hide.rs` and `fixtures/bomb.rs` describe them.
-///
-/// A15 is in `hostile.rs`, since it needs an unprivileged test; A19 as well, since it is a moment; A20 is in `stop.rs`.
-const HIDINGS: [&str; 18] = [
-    "setsid",
-    "daemon",
-    "env-i",
-    "argv",
-    "close-all",
-    "ignore-hup",
-    "ignore-term",
-    "stopped",
-    "subreaper",
-    "namespace",
-    "drop-uid",
-    "traced",
-    "vfork",
-    "chatty",
-    "nested",
-    "bomb-group",
-    "bomb-setsid",
-    "bomb-hopper",
-];
-
-/// Can this machine hide a process like that?
-fn possible(hiding: &str) -> bool {
-    match hiding {
-        "traced" => have("strace"),
-        "namespace" => {
-            static ALLOWED: Lazy<bool> = Lazy::new(|| {
-                let mut unshare = Command::new("unshare");
-                unshare.args(["--user", "--map-root-user", "--pid", "--fork", "true"]);
-                unshare.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-            });
-            *ALLOWED || skipped("user namespaces are not allowed here")
-        }
-        _ => true,
-    }
-}
-
-const EVERYTHING_OFF: &str = "guardian,hooks,drop";
+pub(crate) const EVERYTHING_OFF: &str = "guardian,hooks,drop";
 
 /// Level L2, which is what most machines have.
 const NO_CGROUP: &str = "cgroup";
@@ -100,16 +60,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
     };
     let stderr = scene.path("stderr");
     let mut command = fresh(victim);
-    command.arg(word);
-    match hiding.strip_prefix("bomb-") {
-        // Few enough that a machine with two cores can go on with its work.
-        Some(kind) => command.arg(hide().with_file_name("bomb")).args([kind, "40"]).arg(scene.fifo()),
-        None if hiding == "nested" => {
-            command.arg(victim).args(["signed".as_ref(), hide().as_os_str(), "daemon".as_ref()]);
-            command.arg(scene.record()).arg(scene.fifo())
-        }
-        None => command.arg(hide()).arg(hiding).arg(scene.record()).arg(scene.fifo()),
-    };
+    command.arg(word).args(hidings::helper(hiding, hidings::BOMB, scene, victim));
     command.env("BOMB_STOP", scene.path("stop"));
     command.env("VICTIM_COPY", scene.path("copy"));
     command.env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE").env_remove("RUST_BACKTRACE");
@@ -164,7 +115,7 @@ fn run(victim: &Path, scene: &Scene, ending: Ending, hiding: &str, off: &str) ->
 
 /// One row of the matrix, and its negative control.
 fn check_with(victim: &Path, ending: Ending, status: Result<i32, Signal>) {
-    for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
+    for hiding in hidings::possible() {
         let mut scene = Scene::new();
         let ran = run(victim, &scene, ending, hiding, NO_CGROUP);
         scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}"));
@@ -318,7 +269,7 @@ fn the_guardian_alone_is_enough() {
         Ending::Sent(Signal::TERM, To::TestBinary),
         Ending::Sent(Signal::KILL, To::TestBinary),
     ] {
-        for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
+        for hiding in hidings::possible() {
             let mut scene = Scene::new();
             let ran = run(victim(), &scene, ending, hiding, "hooks,drop,cgroup");
             scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, guardian alone"));
@@ -335,7 +286,7 @@ fn with_a_cgroup() {
     for ending in
         [Ending::Own("return"), Ending::Own("abort"), Ending::Sent(Signal::TERM, To::Group), Ending::StoppedThenKilled]
     {
-        for hiding in HIDINGS.into_iter().filter(|h| possible(h)) {
+        for hiding in hidings::possible() {
             let mut scene = Scene::new();
             let ran = run(victim(), &scene, ending, hiding, "");
             scene.assert_gone(&ran.family, &format!("{ending:?} against {hiding}, with a cgroup"));
@@ -348,9 +299,9 @@ fn with_a_cgroup() {
 /// Without a guardian (L1) the hooks end what is in the helper's own process group.
 #[test]
 fn the_hooks_alone_are_enough_for_what_can_be_caught() {
-    for ending in
-        [Ending::Own("exit"), Ending::Own("forget"), Ending::Sent(Signal::TERM, To::TestBinary), Ending::Own("return")]
-    {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(|s| Ending::Sent(s, To::TestBinary));
+    let own = ["return", "panic", "exit", "forget"].map(Ending::Own);
+    for ending in own.into_iter().chain(signals) {
         for hiding in ["ignore-term", "stopped"] {
             let mut scene = Scene::new();
             let ran = run(victim(), &scene, ending, hiding, "guardian,drop");
@@ -369,6 +320,24 @@ fn without_the_guardian_a_daemon_survives_even_a_return() {
     scene.assert_survived(&ran.family, "return against daemon at L1");
 }
 
+/// Nor do the hooks hear of what cannot be caught: at L1 even a helper that hides nowhere survives it.
+#[test]
+fn without_the_guardian_helpers_survive_what_cannot_be_caught() {
+    for ending in [
+        Ending::Own("abort"),
+        Ending::Own("_exit"),
+        Ending::Own("segv"),
+        Ending::Own("overflow"),
+        Ending::Sent(Signal::KILL, To::TestBinary),
+        Ending::StoppedThenKilled,
+    ] {
+        let mut scene = Scene::new();
+        let ran = run(victim(), &scene, ending, "alone", "guardian");
+        assert!(!ran.family.is_empty());
+        scene.assert_survived(&ran.family, &format!("{ending:?} at L1"));
+    }
+}
+
 /// The victim, built with `panic = "abort"`: a profile of its own, built once.
-static VICTIM_THAT_ABORTS: Lazy<PathBuf> =
+pub(crate) static VICTIM_THAT_ABORTS: Lazy<PathBuf> =
     Lazy::new(|| cargo::build("victim", &["--profile", "abort", "--bin", "victim"]));

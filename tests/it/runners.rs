@@ -1,16 +1,26 @@
 //! The runner dies, or is impatient: cargo and nextest, killed or asked to end, and nextest's own time limit.
 //!
 //! Whatever the runner does to itself or to the test binary, the test binary and everything below it end.
+//! Each deed is done once, to a runner whose test has a helper in every hiding place; and once more with the mechanism
+//! switched off, where each of these helpers has to survive.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::cargo;
+use crate::endings::EVERYTHING_OFF;
+use crate::hidings;
 use crate::real_programs::have;
-use crate::scene::{Process, Scene, hide};
+use crate::scene::{CONTROL, LIMIT, Process, Scene};
 
-const HIDINGS: [&str; 5] = ["setsid", "daemon", "env-i", "ignore-term", "stopped"];
+/// Not told to watch its runner, the guardian has no part in what happens to it.
+const RUNNER_NOT_WATCHED: &str = "runner";
+
+/// A guardian leaves its test process alone for half a second after the end of the runner. An end that has not come after
+/// three times as long does not come.
+const WATCHED: Duration = Duration::from_millis(1500);
 
 /// What happens to the runner.
 #[derive(Debug, Clone, Copy)]
@@ -19,38 +29,92 @@ enum Deed {
     Signal(Signal),
     /// This signal, and again as soon as the test binary is being asked to end.
     Twice(Signal),
-    /// Nothing: it ends the test itself.
-    Nothing,
+    /// It has been stopped meanwhile and goes on, to find that the test's time is up.
+    GoesOn,
 }
 
-/// Runs the suite `cases`, whose test `stays` never ends by itself, and does something to the runner when the helper
-/// is there. The test binary signs the record, too.
-fn run(mut runner: Command, scene: &Scene, hiding: &str, deed: Deed, off: &str) -> Vec<Process> {
-    runner.env("CASES_HIDE", hide()).env("CASES_HOW", hiding).env("CASES_ARMED", scene.path("armed"));
-    runner.env("CASES_RECORD", scene.record()).env("CASES_FIFO", scene.fifo());
-    runner.env("FOSTER_DISABLE", off);
-    let log = std::fs::File::create(scene.path("log")).unwrap();
+/// A test of the suite `cases` with a helper in every hiding place, after the deed.
+struct Suite {
+    test_process: Process,
+    families: Vec<(&'static str, Scene, Vec<Process>)>,
+}
+
+/// Runs the suite `cases`, whose test `stays` never ends by itself, and does something to the runner when all helpers
+/// are there.
+fn run(mut runner: Command, deed: Deed, off: &str) -> Suite {
+    let victim = assert_cmd::cargo::cargo_bin!("victim");
+    let scenes: Vec<(&'static str, Scene)> = hidings::possible().map(|hiding| (hiding, Scene::new())).collect();
+    let mut lines = String::new();
+    for (hiding, scene) in &scenes {
+        lines += scene.path("stop").to_str().unwrap();
+        for word in hidings::helper(hiding, hidings::SMALL_BOMB, scene, victim) {
+            lines += &format!("\t{}", word.to_str().unwrap());
+        }
+        lines += "\n";
+    }
+    let common = Scene::new();
+    std::fs::write(common.path("families"), lines).unwrap();
+    runner.env("CASES_FAMILIES", common.path("families")).env("CASES_ARMED", common.path("armed"));
+    runner.env("CASES_TESTER", common.path("tester")).env("FOSTER_DISABLE", off).env_remove("FOSTER_REQUIRE");
+    if matches!(deed, Deed::GoesOn) {
+        runner.env("CASES_STOP_RUNNER", "1");
+    }
+    let log = std::fs::File::create(common.path("log")).unwrap();
     runner.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let mut child = runner.spawn().unwrap();
     let handle = Process::open(child.id() as i32);
-    let said = || std::fs::read_to_string(scene.path("log")).unwrap_or_default();
-    assert!(scene.is_armed(&handle), "{deed:?}: the runner ended first: {}", said());
-    let family = scene.family();
+    let said = || std::fs::read_to_string(common.path("log")).unwrap_or_default();
+    if !common.is_armed(&handle) {
+        handle.put_down();
+        child.wait().unwrap();
+        panic!("{deed:?}: the helpers are not there in time, or the runner ended first: {}", said());
+    }
+    let test_process = std::fs::read_to_string(common.path("tester")).unwrap();
+    let test_process = Process::open(test_process.parse().unwrap());
+    let families = scenes.into_iter().map(|(hiding, scene)| {
+        let family = scene.family();
+        (hiding, scene, family)
+    });
+    let suite = Suite { test_process, families: families.collect() };
     match deed {
         Deed::Signal(signal) => handle.signal(signal),
         Deed::Twice(signal) => {
             handle.signal(signal);
             handle.signal(signal);
         }
-        Deed::Nothing => {}
+        Deed::GoesOn => handle.signal(Signal::CONT),
     }
-    let ended = handle.ends_within(std::time::Duration::from_secs(60));
+    let ended = handle.ends_within(Duration::from_secs(60));
     if !ended {
         handle.put_down();
     }
     child.wait().unwrap();
     assert!(ended, "{deed:?}: the runner does not end: {}", said());
-    family
+    suite
+}
+
+impl Suite {
+    fn assert_gone(mut self, what: &str) {
+        if !self.test_process.ends_within(LIMIT) {
+            self.test_process.put_down();
+            panic!("{what}: the test process has survived");
+        }
+        for (hiding, scene, family) in &mut self.families {
+            scene.assert_gone(family, &format!("{what} against {hiding}"));
+        }
+    }
+
+    /// The negative control: somebody of each family survives, and the test process does if it should.
+    fn assert_survived(mut self, what: &str, test_process: bool) {
+        let alive = !self.test_process.ends_within(if test_process { WATCHED } else { LIMIT });
+        assert_eq!(alive, test_process, "{what}: is the test process alive?");
+        let until = Instant::now() + if test_process { Duration::ZERO } else { CONTROL };
+        // The bombs first, which burn time for as long as they are there.
+        for (hiding, scene, family) in self.families.iter_mut().rev() {
+            scene.assert_survived_until(until, family, &format!("{what} against {hiding}"));
+        }
+        self.test_process.put_down();
+    }
 }
 
 fn cargo_test() -> Command {
@@ -59,27 +123,34 @@ fn cargo_test() -> Command {
     command
 }
 
-fn nextest(config: &str, scene: &Scene) -> Command {
-    let file = scene.path("nextest.toml");
+/// nextest with a configuration of its own, and where that is kept.
+fn nextest(config: &str) -> (Command, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("nextest.toml");
     std::fs::write(&file, config).unwrap();
     let mut command = cargo::command();
     command.args(["nextest", "run", "--test", "cases", "--run-ignored", "all", "--config-file"]).arg(file);
     command.args(["--no-fail-fast", "-E", "test(=stays)"]);
-    command
+    (command, dir)
+}
+
+/// Does it to nextest, against every hiding place, and once more as the control.
+fn check_nextest(config: &str, deed: Deed, off: &str, what: &str) {
+    if !have("cargo-nextest") {
+        return;
+    }
+    let (runner, _dir) = nextest(config);
+    run(runner, deed, "").assert_gone(what);
+    let (runner, _dir) = nextest(config);
+    run(runner, deed, off).assert_survived(&format!("{what}, {off} off"), off == RUNNER_NOT_WATCHED);
 }
 
 /// B13: cargo alone is killed.
 #[test]
 fn b13_kill_of_cargo_only() {
-    for hiding in HIDINGS {
-        let mut scene = Scene::new();
-        let family = run(cargo_test(), &scene, hiding, Deed::Signal(Signal::KILL), "");
-        scene.assert_gone(&family, &format!("SIGKILL of cargo against {hiding}"));
-        // The control: not told to watch its runner, the test binary lives on.
-        let mut scene = Scene::new();
-        let family = run(cargo_test(), &scene, hiding, Deed::Signal(Signal::KILL), "runner");
-        scene.assert_survived(&family, &format!("SIGKILL of cargo against {hiding}, runner not watched"));
-    }
+    run(cargo_test(), Deed::Signal(Signal::KILL), "").assert_gone("SIGKILL of cargo");
+    let control = run(cargo_test(), Deed::Signal(Signal::KILL), RUNNER_NOT_WATCHED);
+    control.assert_survived("SIGKILL of cargo, runner not watched", true);
 }
 
 /// Ctrl-C reaches cargo and the test binary at once. That cargo has died of it must not look like a second signal: the
@@ -109,65 +180,29 @@ fn ctrl_c_to_cargo_and_the_test_binary_is_polite() {
     }
 }
 
-/// B14: nextest alone is killed, or asked to end.
+/// B14: nextest alone is killed.
 #[test]
 fn b14_kill_of_nextest_only() {
-    if !have("cargo-nextest") {
-        return;
-    }
-    for hiding in HIDINGS {
-        let mut scene = Scene::new();
-        let runner = nextest("", &scene);
-        let family = run(runner, &scene, hiding, Deed::Signal(Signal::KILL), "");
-        scene.assert_gone(&family, &format!("SIGKILL of nextest against {hiding}"));
-        let mut scene = Scene::new();
-        let runner = nextest("", &scene);
-        let family = run(runner, &scene, hiding, Deed::Signal(Signal::KILL), "runner");
-        scene.assert_survived(&family, &format!("SIGKILL of nextest against {hiding}, runner not watched"));
-    }
+    check_nextest("", Deed::Signal(Signal::KILL), RUNNER_NOT_WATCHED, "SIGKILL of nextest");
 }
 
+/// B14: nextest alone is asked to end.
 #[test]
 fn b14_term_of_nextest_only() {
-    if !have("cargo-nextest") {
-        return;
-    }
-    for hiding in HIDINGS {
-        let mut scene = Scene::new();
-        let runner = nextest("", &scene);
-        let family = run(runner, &scene, hiding, Deed::Signal(Signal::TERM), "");
-        scene.assert_gone(&family, &format!("SIGTERM to nextest against {hiding}"));
-    }
+    check_nextest("", Deed::Signal(Signal::TERM), EVERYTHING_OFF, "SIGTERM to nextest");
 }
 
 /// B15: nextest ends a test that takes too long, politely and then by force.
 #[test]
 fn b15_nextest_terminates_a_slow_test() {
-    if !have("cargo-nextest") {
-        return;
-    }
-    for hiding in HIDINGS {
-        let mut scene = Scene::new();
-        let config =
-            "[profile.default]\nslow-timeout = { period = \"500ms\", terminate-after = 1, grace-period = \"2s\" }\n";
-        let runner = nextest(config, &scene);
-        let family = run(runner, &scene, hiding, Deed::Nothing, "");
-        scene.assert_gone(&family, &format!("terminate-after of nextest against {hiding}"));
-    }
+    let config = "[profile.default]\nslow-timeout = { period = \"2s\", terminate-after = 1, grace-period = \"2s\" }\n";
+    check_nextest(config, Deed::GoesOn, EVERYTHING_OFF, "terminate-after of nextest");
 }
 
 /// B15: Ctrl-C, and once more by the impatient.
 #[test]
 fn b15_ctrl_c_twice_to_nextest() {
-    if !have("cargo-nextest") {
-        return;
-    }
-    for hiding in HIDINGS {
-        let mut scene = Scene::new();
-        let runner = nextest("", &scene);
-        let family = run(runner, &scene, hiding, Deed::Twice(Signal::INT), "");
-        scene.assert_gone(&family, &format!("Ctrl-C twice to nextest against {hiding}"));
-    }
+    check_nextest("", Deed::Twice(Signal::INT), EVERYTHING_OFF, "Ctrl-C twice to nextest");
 }
 
 /// C5: a forgotten fixture whose helper takes its time does not make nextest see a leak, and does not keep a pipe waiting.

@@ -206,16 +206,34 @@ fn a_tree_that_forks_without_end_is_ended() -> Result {
     Ok(())
 }
 
-/// A20 in small: short helpers leave no zombies, no descriptors and no threads behind.
-#[test]
-fn short_helpers_leave_nothing_behind() -> Result {
+/// How many short helpers are started: 300, or what `FOSTER_TEST_MANY` says, as one step of CI does.
+fn many(count: &str, hoard: &[&str]) -> std::process::Output {
     // In a process of its own, because other tests come and go in this one.
-    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("many")).arg("300").output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("many"));
+    command.arg(count).args(hoard).env("FIXTURE_DEADLINE", "600").output().unwrap()
+}
+
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A20: short helpers leave no zombies, no descriptors, no threads and no memory behind.
+#[test]
+fn short_helpers_leave_nothing_behind() {
+    let count = std::env::var("FOSTER_TEST_MANY").unwrap_or_else(|_| "300".to_owned());
+    let output = many(&count, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// The control: what is kept of each helper is seen.
+#[test]
+fn what_short_helpers_leave_behind_is_seen() {
+    for what in ["descriptors", "threads", "memory", "zombies", "keepers"] {
+        let output = many("40", &[what]);
+        assert!(!output.status.success() && text(&output).contains("panicked"), "{what}: {}", text(&output));
+        let last = text(&output);
+        // Descriptors are what a whole fixture costs first.
+        let seen = if what == "keepers" { "descriptors" } else { what };
+        assert!(last.lines().any(|line| line.trim_end().ends_with(seen)), "{what}: {last}");
+    }
 }

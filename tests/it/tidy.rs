@@ -110,6 +110,85 @@ fn every_fixture_program_has_a_deadline_and_a_row_in_the_table() {
     }
 }
 
+/// The tests of a file, by name.
+fn tests_of(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut names = Vec::new();
+    let mut marked = false;
+    for line in text.lines().map(str::trim_start) {
+        if line == "#[test]" {
+            marked = true;
+        } else if let Some(rest) = line.strip_prefix("fn ").filter(|_| marked) {
+            names.push(rest.split('(').next().unwrap().to_owned());
+            marked = false;
+        }
+    }
+    names
+}
+
+/// The files that a module path may mean: `guardian` is a file of `tests/it`, `sys::linux::procfs::tests` one of `src`.
+fn files_of(module: &str) -> [PathBuf; 3] {
+    let path = module.replace("::", "/");
+    let inner = path.strip_suffix("/tests").unwrap_or(&path);
+    [
+        root().join(format!("tests/it/{path}.rs")),
+        root().join(format!("src/{inner}.rs")),
+        root().join(format!("src/{inner}/mod.rs")),
+    ]
+}
+
+/// What a page says in backticks as the name of a test, `module::name` or its beginning and `…`, and how many there are
+/// with it. A beginning alone (`b7_…`) may be anywhere in `tests/it`.
+fn tests_named(page: &str) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    for token in page.split('`').skip(1).step_by(2) {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:…".contains(c);
+        if !token.chars().all(plain) || !(token.contains("::") || token.ends_with('…')) {
+            continue;
+        }
+        let (module, name) = token.rsplit_once("::").unwrap_or(("", token));
+        let names: Vec<String> = if module.is_empty() {
+            fs::read_dir(root().join("tests/it")).unwrap().flat_map(|e| tests_of(&e.unwrap().path())).collect()
+        } else {
+            files_of(module).iter().flat_map(|path| tests_of(path)).collect()
+        };
+        let fits = |test: &&String| name.strip_suffix('…').map_or(name == *test, |start| test.starts_with(start));
+        found.push((token.to_owned(), names.iter().filter(fits).count()));
+    }
+    found
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    for page in ["src/docs/containment.md", "src/docs/platforms.md"] {
+        let named = tests_named(&fs::read_to_string(root().join(page)).unwrap());
+        assert!(named.len() > 10, "{page} names hardly any test: the check would prove nothing");
+        for (token, tests) in named {
+            assert!(tests > 0, "{page}: there is no test `{token}`");
+        }
+    }
+}
+
+/// The control: what does not exist is not found, and what does is.
+#[test]
+fn a_test_that_does_not_exist_is_not_found() {
+    let page = "`endings::b1_return`, `endings::b8_…`, `b7_…`, `guardian::protocol::tests::every_frame_comes_back_as_it_was`, \
+                `leakcheck::running`, `endings::b1_`, `endings::b99_…`, `no_module::b1_return`, `zz_…`, `no test`, `bombs`";
+    let found: Vec<(String, bool)> = tests_named(page).into_iter().map(|(token, tests)| (token, tests > 0)).collect();
+    let expected = [
+        ("endings::b1_return", true),
+        ("endings::b8_…", true),
+        ("b7_…", true),
+        ("guardian::protocol::tests::every_frame_comes_back_as_it_was", true),
+        ("leakcheck::running", false),
+        ("endings::b1_", false),
+        ("endings::b99_…", false),
+        ("no_module::b1_return", false),
+        ("zz_…", false),
+    ];
+    assert_eq!(found, expected.map(|(token, there)| (token.to_owned(), there)));
+}
+
 #[test]
 fn markdown_has_one_sentence_per_line() {
     for file in [
