@@ -159,6 +159,14 @@ fn c4_their_names_do_not_say_which_test_they_belong_to() {
 #[test]
 fn c6_what_they_hold() {
     let stage = Stage::set("return", "alone");
+    // They may still be closing what they have just sent.
+    for process in [&stage.guardian, &stage.keeper] {
+        let began = Instant::now();
+        while !std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap().contains(") S ") {
+            assert!(began.elapsed() < LIMIT, "process {} never sleeps", process.pid);
+            std::thread::yield_now();
+        }
+    }
     let kinds = |pid: i32| {
         let mut kinds = BTreeMap::new();
         for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
