@@ -193,7 +193,7 @@ fn serve(group: &Arc<Group>, child: &Mutex<Child>, mut link: Link) {
     group.wait(Instant::now() + KILL_LIMIT);
     if let Some(survivor) = group.survivor(killed) {
         // It stays in the list: at the end of the process it is tried again.
-        tell(&link, &Frame::Gone { escapees: Vec::new(), survivors: vec![survivor] });
+        tell(&link, &Frame::Gone { escapees: Vec::new(), survivors: vec![survivor], stays: false });
         return;
     }
     if !told {
@@ -203,7 +203,7 @@ fn serve(group: &Arc<Group>, child: &Mutex<Child>, mut link: Link) {
     }
     group.finish(child);
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|g| !Arc::ptr_eq(g, group));
-    tell(&link, &Frame::Gone { escapees: Vec::new(), survivors: Vec::new() });
+    tell(&link, &Frame::Gone { escapees: Vec::new(), survivors: Vec::new(), stays: false });
 }
 
 fn exited(status: ExitStatus, started: Instant) -> Frame {

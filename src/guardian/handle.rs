@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::link::{Link, Next, send};
 use super::protocol::{Frame, Ladder, Order};
-use super::{direct, start};
+use super::{direct, idle, start};
 use crate::dialogue::life::{Exit, Heard, News};
 use crate::level::{self, Level};
 use crate::registry;
@@ -53,16 +53,27 @@ pub(crate) struct Handle {
     keeper: Option<i32>,
     pidfd: Option<OwnedFd>,
     socket: Arc<OwnedFd>,
-    /// One request at a time, or frames would be mixed.
-    sending: Mutex<()>,
+    tenure: Arc<Mutex<Tenure>>,
+}
+
+/// What a fixture has of its keeper: locked for each request, or frames would be mixed.
+#[derive(Debug, Default)]
+struct Tenure {
+    /// Nothing is left of the helper: the keeper may be another fixture's by now.
+    over: bool,
+    /// The guardian has been asked to end the keeper.
+    condemned: bool,
 }
 
 /// What the keeper reports.
 #[derive(Debug)]
 pub(crate) struct Reports {
-    link: Link,
+    /// `None` when the last word has been heard.
+    link: Option<Link>,
+    socket: Arc<OwnedFd>,
     pid: i32,
     keeper: Option<i32>,
+    tenure: Arc<Mutex<Tenure>>,
 }
 
 /// Starts a helper with these as its standard streams.
@@ -87,21 +98,22 @@ pub(crate) fn spawn(request: &Request, stdio: [OwnedFd; 3], deadline: Instant) -
     let frame = Frame::Spawn(Box::new(order));
     let mut spoilt = 0;
     let (mut link, keeper) = loop {
-        let (socket, keeper) = guardian.keeper(deadline).map_err(guardian_failure)?;
-        let link = Link::new(socket);
+        let idle = idle::take();
+        let fresh = idle.is_none();
+        let (link, keeper) = match idle {
+            Some(idle) => idle,
+            None => guardian.keeper(deadline).map_err(guardian_failure)?,
+        };
         match link.send(&frame, &travel, deadline) {
             Ok(()) => break (link, keeper),
             // It was killed while it waited for its order: the next one, please.
             Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) && spoilt < 3 => {
-                spoilt += 1;
-                registry::forget(keeper);
+                spoilt += u32::from(fresh);
             }
-            Err(e) => {
-                registry::forget(keeper);
-                return Err(guardian_failure(e));
-            }
+            Err(e) => return Err(guardian_failure(e)),
         }
     };
+    registry::record_own(keeper, registry::Role::Keeper);
     drop(frame);
     // Our copies go now: the helper's end of each pipe must be the only one, or nobody ever reads an end of file.
     drop(stdio);
@@ -141,8 +153,9 @@ fn open_cwd(request: &Request) -> io::Result<OwnedFd> {
 }
 
 fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -> (Handle, Reports) {
-    let handle = Handle { pid, keeper, pidfd, socket: link.socket(), sending: Mutex::new(()) };
-    (handle, Reports { link, pid, keeper })
+    let (socket, tenure) = (link.socket(), Arc::default());
+    let handle = Handle { pid, keeper, pidfd, socket: Arc::clone(&socket), tenure: Arc::clone(&tenure) };
+    (handle, Reports { link: Some(link), socket, pid, keeper, tenure })
 }
 
 /// Out of descriptors or memory is one thing, wherever it shows; what else it can be depends on the place.
@@ -238,25 +251,47 @@ impl Handle {
 
     /// The last resort against a keeper that does not answer: the guardian ends it, and then what it has left.
     pub(crate) fn give_up_on_keeper(&self) -> bool {
+        let mut tenure = self.tenure.lock().unwrap_or_else(PoisonError::into_inner);
+        if tenure.over {
+            return false;
+        }
+        tenure.condemned = true;
         self.keeper.is_some_and(start::kill_keeper)
     }
 
     fn ask(&self, frame: &Frame) -> io::Result<()> {
-        let _one_at_a_time = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenure = self.tenure.lock().unwrap_or_else(PoisonError::into_inner);
+        if tenure.over {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         send(&self.socket, frame, &[], Instant::now() + REQUEST_LIMIT)
+    }
+}
+
+impl Reports {
+    /// Nothing is left, says the kernel: the keeper can serve another fixture.
+    fn release_keeper(&mut self) {
+        // Whoever is sending a request at this moment has sent it when the lock is ours, and nobody begins afterwards. The
+        // keeper reads it before the next order, and knows that it comes too late.
+        let mut tenure = self.tenure.lock().unwrap_or_else(PoisonError::into_inner);
+        tenure.over = true;
+        match (self.link.take(), self.keeper) {
+            (Some(link), Some(keeper)) if !tenure.condemned => idle::put(link, keeper),
+            _ => {}
+        }
     }
 }
 
 impl News for Reports {
     fn source(&self) -> Arc<OwnedFd> {
-        self.link.socket()
+        Arc::clone(&self.socket)
     }
 
     fn hear(&mut self) -> Option<Heard> {
         let escapees = |found: Vec<super::protocol::Found>| {
             found.into_iter().map(|f| Escapee::new(f.pid, f.command)).collect::<Vec<_>>()
         };
-        let next = self.link.next();
+        let next = self.link.as_mut().map_or(Ok(Next::Closed), Link::next);
         match &next {
             Ok(Next::NotYet) => {}
             Ok(Next::Frame(Frame::Exited { .. })) => registry::forget(self.pid),
@@ -273,7 +308,10 @@ impl News for Reports {
             Ok(Next::Frame(Frame::Exited { status, after, left, note })) => {
                 Some(Heard::Exited(Exit { status, after, left: escapees(left), note }))
             }
-            Ok(Next::Frame(Frame::Gone { escapees: found, survivors })) => {
+            Ok(Next::Frame(Frame::Gone { escapees: found, survivors, stays })) => {
+                if stays {
+                    self.release_keeper();
+                }
                 let survivors = survivors.into_iter().map(|s| Survivor::new(s.pid, s.command, s.reason)).collect();
                 Some(Heard::Gone { escapees: escapees(found), survivors })
             }

@@ -111,13 +111,10 @@ pub(super) fn main(born: Birthright) -> ! {
         // Without these a keeper cannot keep its promise. The closed socket tells the test process.
         exit_now(1);
     };
-    // Made now, while nobody waits for it. Without one the helper is contained as if there were no cgroups here.
-    let cgroup = cgroups.as_ref().map(|all| all.of_keeper(process::own_pid()));
-    let cgroup = cgroup.and_then(|own| own.make_and_open().ok().map(|fd| (own, Some(fd))));
     let mut keeper = Keeper {
         link: Link::new(link),
         born: Watched { farewell, test_process, guardian, root, cgroups },
-        cgroup,
+        cgroup: None,
         child_ends,
         helper: None,
         started: Instant::now(),
@@ -127,6 +124,7 @@ pub(super) fn main(born: Birthright) -> ! {
         ladder: Ladder { eof: None, term: None },
         step: Step::Serving,
     };
+    keeper.rest();
     loop {
         keeper.turn();
     }
@@ -142,6 +140,18 @@ fn fit(mut survivors: Vec<Survivor>) -> Vec<Survivor> {
 }
 
 impl Keeper {
+    /// Is as it was when it was born, and ready for an order.
+    fn rest(&mut self) {
+        self.helper = None;
+        self.status = None;
+        self.escapees.clear();
+        self.asked.clear();
+        self.step = Step::Serving;
+        // Made now, while nobody waits for it. Without one the helper is contained as if there were no cgroups here.
+        let own = self.born.cgroups.as_ref().map(|all| all.of_keeper(process::own_pid()));
+        self.cgroup = own.and_then(|own| own.make_and_open().ok().map(|fd| (own, Some(fd))));
+    }
+
     /// Waits for one event of any kind and deals with it.
     fn turn(&mut self) {
         let deadline = match self.step {
@@ -216,6 +226,8 @@ impl Keeper {
                     self.take_down_and_exit(Some("the test process had let go of it"));
                 }
                 Ok(Next::Frame(Frame::Spawn(order))) if self.helper.is_none() => self.spawn(*order),
+                // The request of a fixture of which nothing was left when it came.
+                Ok(Next::Frame(Frame::Terminate | Frame::Stop(_) | Frame::Kill)) if self.helper.is_none() => {}
                 Ok(Next::Frame(Frame::Terminate)) => {
                     self.asked.clear();
                     self.ask_to_leave();
@@ -287,8 +299,9 @@ impl Keeper {
         if empty && self.helper.is_some() {
             let escapees = self.take_escapees();
             self.clear_cgroup(KILL_LIMIT);
-            self.tell(&Frame::Gone { escapees, survivors: Vec::new() });
-            self.leave(0);
+            self.tell(&Frame::Gone { escapees, survivors: Vec::new(), stays: true });
+            self.rest();
+            return;
         }
         if let Step::AwaitingLeave(_) = self.step {
             // Whoever has lost its parent just now, in a process group of its own, has not been asked yet.
@@ -383,7 +396,7 @@ impl Keeper {
         if alone {
             self.clear_cgroup(KILL_LIMIT);
         }
-        self.tell(&Frame::Gone { escapees, survivors: fit(survivors) });
+        self.tell(&Frame::Gone { escapees, survivors: fit(survivors), stays: false });
         if alone || self.keep_trying(&cgroups) {
             self.leave(0);
         }

@@ -44,6 +44,11 @@ impl Link {
         Arc::clone(&self.socket)
     }
 
+    /// Nothing has arrived that has not been taken out.
+    pub(super) fn is_clear(&self) -> bool {
+        self.inbox.is_empty() && self.fds.is_empty()
+    }
+
     /// The next descriptor that has arrived.
     pub(crate) fn take_fd(&mut self) -> Option<OwnedFd> {
         self.fds.pop_front()

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `start` | test process | starts the guardian at the first spawn, asks it for keepers, says goodbye |
 //! | `handle` | test process | one helper: asks its keeper for things, hears what became of it |
+//! | `idle` | test process | keepers that have served a fixture and wait for another |
 //! | `direct` | test process | the same without a guardian (level L1) |
 //! | `protocol`, `codec`, `link` | both | the frames, their bytes, and the sockets that carry them |
 //! | `root` | guardian | makes keepers, watches the test process and its runner, cleans up behind everybody |
@@ -16,6 +17,7 @@ pub(crate) mod direct;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 pub(crate) mod handle;
+mod idle;
 pub(crate) mod keeper;
 mod link;
 pub(crate) mod protocol;

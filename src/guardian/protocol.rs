@@ -17,7 +17,7 @@ use crate::sys::inherit::{Inherited, LIMITS};
 use crate::sys::tree::Survivor;
 
 /// Changes with every change of a frame.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// No frame is longer. Linux accepts at most 6 MiB of arguments and environment (execve(2)).
 pub(super) const LIMIT: usize = 16 << 20;
@@ -90,9 +90,9 @@ pub(crate) enum Frame {
     /// Keeper to test process: the helper has ended, so long after its start; this is still alive below it.
     /// The note says why the keeper itself has ended it, if it was for lack of somebody to ask.
     Exited { status: ExitStatus, after: Duration, left: Vec<Found>, note: String },
-    /// Keeper to test process, its last frame: the kernel says that nothing is left. What had to be killed beside the
-    /// helper, and what could not be.
-    Gone { escapees: Vec<Found>, survivors: Vec<Survivor> },
+    /// Keeper to test process, the last frame about this helper: the kernel says that nothing is left. What had to be killed
+    /// beside the helper, what could not be, and whether the keeper stays for another order.
+    Gone { escapees: Vec<Found>, survivors: Vec<Survivor>, stays: bool },
     /// Guardian to test process: no keeper could be made, for this errno; it may be asked again.
     NoKeeper { errno: i32 },
     /// Test process to guardian: this keeper does not answer any more; end it.
@@ -170,8 +170,8 @@ impl Frame {
             Frame::KillKeeper { pid } => {
                 out.u8(16).i32(*pid);
             }
-            Frame::Gone { escapees, survivors } => {
-                out.u8(14).found(escapees).survivors(survivors);
+            Frame::Gone { escapees, survivors, stays } => {
+                out.u8(14).found(escapees).survivors(survivors).bool(*stays);
             }
         }
         let length = u32::try_from(out.0.len() - 4).unwrap_or(u32::MAX);
@@ -222,7 +222,7 @@ impl Frame {
                 left: r.found()?,
                 note: r.text()?,
             },
-            14 => Frame::Gone { escapees: r.found()?, survivors: r.survivors()? },
+            14 => Frame::Gone { escapees: r.found()?, survivors: r.survivors()?, stays: r.bool()? },
             15 => Frame::NoKeeper { errno: r.i32()? },
             16 => Frame::KillKeeper { pid: r.i32()? },
             _ => return None,
@@ -269,7 +269,7 @@ pub(super) mod tests {
                 left: vec![found.clone()],
                 note: "because".into(),
             },
-            Frame::Gone { escapees: vec![found], survivors: vec![survivor] },
+            Frame::Gone { escapees: vec![found], survivors: vec![survivor], stays: true },
             Frame::NoKeeper { errno: 11 },
             Frame::KillKeeper { pid: 12 },
         ]

@@ -1,7 +1,6 @@
 //! The test process's side of the guardian: started at the first spawn, asked for keepers, thanked at the end.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -218,7 +217,7 @@ impl Guardian {
     }
 
     /// A keeper's control socket and pid. The next keeper is asked for at once, so that it is ready when it is needed.
-    pub(super) fn keeper(&self, deadline: Instant) -> io::Result<(OwnedFd, i32)> {
+    pub(super) fn keeper(&self, deadline: Instant) -> io::Result<(Link, i32)> {
         if self.owner != process::own_pid() {
             return Err(io::Error::other("this process is a copy (fork) of the one that the guardian serves"));
         }
@@ -245,8 +244,7 @@ impl Guardian {
         let socket = control.link.take_fd().ok_or_else(|| io::Error::other("the keeper came without its socket"))?;
         // If this fails, the next spawn says so.
         control.pending = control.link.send(&Frame::WantKeeper, &[], deadline).is_ok();
-        registry::record_own(pid, registry::Role::Keeper);
-        Ok((socket, pid))
+        Ok((Link::new(socket), pid))
     }
 
     /// Has a keeper killed that does not answer any more. What it leaves falls to the guardian, which ends it.

@@ -314,6 +314,12 @@ fn c1_a_keeper_killed_before_its_order_is_replaced() {
     attacked_succeeds("idle-keeper");
 }
 
+/// What a keeper has served to the end is forgotten, and nobody who was with it can touch what comes next.
+#[test]
+fn a_keeper_serves_one_fixture_after_the_other() {
+    attacked_succeeds("again");
+}
+
 /// C2 for keepers: one that was stopped goes on at once.
 #[test]
 fn c2_a_helper_that_stops_its_keeper_does_not_outlive_its_fixture() {
