@@ -1,10 +1,10 @@
-//! A keeper: an init for exactly one fixture.
+//! A keeper: an init for exactly one fixture at a time.
 //!
 //! It is forked by the guardian ahead of need and sleeps until its control socket, which the test process holds, brings an
 //! order. Being a subreaper, it becomes the parent of everything below its helper that loses its own, so "nothing is left"
 //! is the kernel's word (`ECHILD`) and not a guess, and whatever is found here belongs to this fixture.
 //!
-//! It ends with the fixture. It takes its tree down *at once* when it can no longer be asked: the test process is gone
+//! When nothing is left it waits for another order, unless it had to kill: then it ends. It takes its tree down *at once* when it can no longer be asked: the test process is gone
 //! (end of file on the socket, or its pidfd says so) or the guardian is.
 
 use std::collections::{BTreeMap, BTreeSet};
