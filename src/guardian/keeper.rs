@@ -4,8 +4,9 @@
 //! order. Being a subreaper, it becomes the parent of everything below its helper that loses its own, so "nothing is left"
 //! is the kernel's word (`ECHILD`) and not a guess, and whatever is found here belongs to this fixture.
 //!
-//! When nothing is left it waits for another order, unless it had to kill: then it ends. It takes its tree down *at once* when it can no longer be asked: the test process is gone
-//! (end of file on the socket, or its pidfd says so) or the guardian is.
+//! When nothing is left it waits for another order, unless it had to kill: then it ends.
+//! It takes its tree down *at once* when it can no longer be asked: the test process is gone (end of file on the socket, or
+//! its pidfd says so) or the guardian is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
