@@ -107,7 +107,7 @@ fn each_fixture_has_one_and_it_goes_with_the_fixture() {
     let [top] = left_by(stage.victim.pid).try_into().expect("one directory for the whole test process");
     let own = cgroup(std::process::id() as i32);
     for member in &stage.family {
-        let expected = format!("{}/{}", top.file_name().unwrap().display(), stage.keeper.pid);
+        let expected = format!("{}/{}", top.file_name().unwrap().to_string_lossy(), stage.keeper.pid);
         assert!(cgroup(member.pid).ends_with(&expected), "{} is in {}", member.pid, cgroup(member.pid));
     }
     for outside in [&stage.victim, &stage.guardian, &stage.keeper] {
