@@ -44,6 +44,9 @@ pub fn measure(options: &Options) -> Result {
 
 fn one(row: &str, options: &Options, rounds: usize) -> Result {
     let mut entered = Match::new(row);
+    if row == "line-idle" {
+        entered = entered.alone();
+    }
     let mut enter = |name: &str, limit: usize, batch: usize, mut talker: Box<dyn Talker>| {
         entered.enter_for(limit, name, move |samples| {
             // The first one finds cold caches and a helper that sleeps deeply.

@@ -89,16 +89,23 @@ pub struct Match<'a> {
     row: String,
     contestants: Vec<(String, usize, Turn<'a>)>,
     settle: Duration,
+    alone: bool,
 }
 
 impl<'a> Match<'a> {
     pub fn new(row: impl Into<String>) -> Match<'a> {
-        Match { row: row.into(), contestants: Vec::new(), settle: Duration::ZERO }
+        Match { row: row.into(), contestants: Vec::new(), settle: Duration::ZERO, alone: false }
     }
 
     /// After each turn, this long is waited, so that what one contestant leaves to do is not the next one's burden.
     pub fn settle(mut self, time: Duration) -> Match<'a> {
         self.settle = time;
+        self
+    }
+
+    /// The row says something only about a machine that has nothing else to do: tell whether it had.
+    pub fn alone(mut self) -> Match<'a> {
+        self.alone = true;
         self
     }
 
@@ -115,6 +122,7 @@ impl<'a> Match<'a> {
     /// All rounds; each begins with another contestant. A contestant that fails is out, with a note.
     pub fn play(mut self, rounds: usize) {
         let mut samples = Samples::of(&self.row);
+        let (began, waited) = (Instant::now(), waited());
         for round in 0..rounds {
             let count = self.contestants.len();
             for place in 0..count {
@@ -132,6 +140,10 @@ impl<'a> Match<'a> {
                 }
             }
         }
+        if self.alone {
+            let share = (self::waited() - waited).as_secs_f64() / began.elapsed().as_secs_f64();
+            note(&self.row, &format!("somebody waited for a processor {:.0} % of the time", share * 100.0));
+        }
         // Not before: whoever reads this would take time from the contestants.
         samples.tell();
     }
@@ -142,6 +154,13 @@ pub fn timed(what: impl FnOnce() -> Result) -> Result<Duration> {
     let began = Instant::now();
     what()?;
     Ok(began.elapsed())
+}
+
+/// For how long anybody on this machine had to wait for a processor so far (PSI); nothing where the kernel does not say.
+fn waited() -> Duration {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let total = text.lines().next().and_then(|l| l.rsplit_once("total=")).and_then(|(_, t)| t.parse().ok());
+    Duration::from_micros(total.unwrap_or(0))
 }
 
 /// Something that the reader of the table should know.

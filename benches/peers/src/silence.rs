@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use foster::Fixture;
+use rustix::time::ClockId;
 
 use crate::end::children;
 use crate::limit::{Threaded, helper};
@@ -49,18 +50,19 @@ pub fn measure(options: &Options) -> Result {
 /// The processor time of the wait; and how often threads of this process, its guardian and its keepers have woken in
 /// the second in the middle of it.
 fn watch(samples: &mut Samples, wait: impl FnOnce()) -> Result {
-    let before = used();
+    let before = used(ClockId::ProcessCPUTime);
     let woken = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             std::thread::sleep(WAIT / 4);
             let first = switches();
             std::thread::sleep(WAIT / 2);
-            switches() - first
+            (switches() - first, used(ClockId::ThreadCPUTime))
         });
         wait();
         watcher.join().map_err(|_| "the watcher has panicked")
     })?;
-    samples.add((used() - before).as_nanos() as f64);
+    let (woken, watching) = woken;
+    samples.add((used(ClockId::ProcessCPUTime) - before).saturating_sub(watching).as_nanos() as f64);
     // The watcher's own sleep is one of them.
     samples.add_to("silence-wakeups", woken.saturating_sub(1) as f64);
     Ok(())
@@ -92,8 +94,8 @@ pub fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
-/// Processor time of all threads of this process so far.
-fn used() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+/// Processor time of all threads of this process, or of this one, so far.
+fn used(clock: ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.try_into().unwrap_or(0))
 }
