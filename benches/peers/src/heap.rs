@@ -3,7 +3,7 @@
 use foster::Fixture;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-use crate::sample::{Match, Options, Result, Samples, timed};
+use crate::sample::{Match, Options, Result, Samples};
 use crate::spawn;
 
 /// Memory that is really there: every page has been written to.
@@ -52,9 +52,9 @@ pub fn measure(options: &Options) -> Result {
                     settle();
                     Ok(())
                 };
-                own("std", &|s| Ok(s.time(timed(spawn::std)?)))?;
+                own("std", &|s| s.timed(spawn::std))?;
                 own("foster", &spawn::foster)?;
-                own("std with pre_exec", &|s| Ok(s.time(timed(spawn::pre_exec)?)))?;
+                own("std with pre_exec", &|s| s.timed(spawn::pre_exec))?;
             }
             Ok(())
         });

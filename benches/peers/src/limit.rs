@@ -68,8 +68,8 @@ pub struct Raw {
 }
 
 impl Raw {
-    pub fn start() -> Result<Raw> {
-        let mut child = Owned::up(&["echo"])?;
+    pub fn start(args: &[&str]) -> Result<Raw> {
+        let mut child = Owned::up(args)?;
         let (stdin, stdout) = child.pipes()?;
         Ok(Raw { stdin, stdout, _child: child })
     }

@@ -4,9 +4,10 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use foster::Fixture;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::limit::{Burners, Raw, Talker, Threaded, helper};
-use crate::sample::{Match, Options, Result, Samples};
+use crate::sample::{Match, Options, Result, Samples, note};
 
 /// How often a contestant asks in one turn.
 const BATCH: usize = 100;
@@ -14,8 +15,8 @@ const BATCH: usize = 100;
 pub struct Foster(Fixture);
 
 impl Foster {
-    pub fn start() -> Result<Foster> {
-        let fx = Fixture::command(helper()).arg("echo").spawn()?;
+    pub fn start(args: &[&str]) -> Result<Foster> {
+        let fx = Fixture::command(helper()).args(args).spawn()?;
         fx.expect_line("up")?;
         Ok(Foster(fx))
     }
@@ -30,11 +31,11 @@ impl Talker for Foster {
 }
 
 pub fn measure(options: &Options) -> Result {
-    one("line-idle", options, options.rounds(60, 15))?;
+    one("line-idle", options, &["echo"])?;
+    pinned(options)?;
     {
         let _busy = Burners::start()?;
-        // A turn must be longer than a scheduler's slice, or it would measure who had the processor before.
-        one("line-busy", options, options.rounds(60, 15))?;
+        one("line-busy", options, &["echo"])?;
     }
     for count in [8, 32] {
         many(count, options)?;
@@ -42,9 +43,32 @@ pub fn measure(options: &Options) -> Result {
     Ok(())
 }
 
-fn one(row: &str, options: &Options, rounds: usize) -> Result {
+/// The kernel may put both sides on one core or on two, and for a raw pipe that makes a difference of up to ten times.
+/// So both are measured: on cores that stay.
+fn pinned(options: &Options) -> Result {
+    let before = sched_getaffinity(None)?;
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|n| before.is_set(*n));
+    let own = cores.next().ok_or("there is no core")?;
+    let mut set = CpuSet::new();
+    set.set(own);
+    // The threads that the contestants start get it from this one.
+    sched_setaffinity(None, &set)?;
+    let done = match cores.next() {
+        Some(other) => one("line-apart", options, &["echo-on", &other.to_string()]),
+        None => {
+            note("line-apart", "there is only one core");
+            Ok(())
+        }
+    };
+    let done = done.and_then(|()| one("line-together", options, &["echo-on", &own.to_string()]));
+    sched_setaffinity(None, &before)?;
+    done
+}
+
+fn one(row: &str, options: &Options, args: &[&str]) -> Result {
+    let rounds = options.rounds(60, 15);
     let mut entered = Match::new(row);
-    if row == "line-idle" {
+    if row == "line-idle" || row == "line-apart" {
         entered = entered.alone();
     }
     let mut enter = |name: &str, limit: usize, batch: usize, mut talker: Box<dyn Talker>| {
@@ -59,19 +83,24 @@ fn one(row: &str, options: &Options, rounds: usize) -> Result {
             Ok(())
         });
     };
-    enter("raw pipe", usize::MAX, BATCH, Box::new(Raw::start()?));
-    enter("foster", usize::MAX, BATCH, Box::new(Foster::start()?));
-    enter("reader thread", usize::MAX, BATCH, Box::new(Threaded::start(&["echo"])?));
+    enter("raw pipe", usize::MAX, BATCH, Box::new(Raw::start(args)?));
+    enter("foster", usize::MAX, BATCH, Box::new(Foster::start(args)?));
+    enter("reader thread", usize::MAX, BATCH, Box::new(Threaded::start(args)?));
     #[cfg(feature = "peers")]
     if options.peers {
         use crate::peers;
+        // A hundred milliseconds are a hundred milliseconds, wherever they pass.
+        let slow = args == ["echo"];
         let few = if options.quick { 2 } else { 10 };
-        enter("tokio", usize::MAX, BATCH, Box::new(peers::Tokio::start(1)?));
-        enter("expectrl", usize::MAX, BATCH / 4, Box::new(peers::Expectrl::start(&["echo"])?));
-        enter("rexpect", few, 3, Box::new(peers::Rexpect::start(&["echo"])?));
-        match crate::python::Pexpect::start() {
+        enter("tokio", usize::MAX, BATCH, Box::new(peers::Tokio::start_with(1, args)?));
+        enter("expectrl", usize::MAX, BATCH / 4, Box::new(peers::Expectrl::start(args)?));
+        if slow {
+            enter("rexpect", few, 3, Box::new(peers::Rexpect::start(args)?));
+        }
+        match crate::python::Pexpect::start(args) {
+            _ if !slow => {}
             Ok(mut pexpect) => entered.enter_for(few, "pexpect", move |samples| pexpect.ask(5, samples)),
-            Err(why) => crate::sample::note(row, &format!("no pexpect: {why}")),
+            Err(why) => note(row, &format!("no pexpect: {why}")),
         }
     }
     let _ = options;
@@ -81,25 +110,26 @@ fn one(row: &str, options: &Options, rounds: usize) -> Result {
 
 /// So many at once, each with a helper of its own; a sample is the time per line of all together.
 fn many(count: usize, options: &Options) -> Result {
+    let args = &["echo"];
     let mut entered = Match::new(format!("line-{count}")).settle(Duration::from_millis(2));
     let mut all: Vec<Box<dyn Talker>> = Vec::new();
     for _ in 0..count {
-        all.push(Box::new(Raw::start()?));
+        all.push(Box::new(Raw::start(args)?));
     }
     entered.enter("raw pipe", move |samples| crowd(&mut all, samples));
     let mut all: Vec<Box<dyn Talker>> = Vec::new();
     for _ in 0..count {
-        all.push(Box::new(Foster::start()?));
+        all.push(Box::new(Foster::start(args)?));
     }
     entered.enter("foster", move |samples| crowd(&mut all, samples));
     let mut all: Vec<Box<dyn Talker>> = Vec::new();
     for _ in 0..count {
-        all.push(Box::new(Threaded::start(&["echo"])?));
+        all.push(Box::new(Threaded::start(args)?));
     }
     entered.enter("reader thread", move |samples| crowd(&mut all, samples));
     #[cfg(feature = "peers")]
     if options.peers {
-        let mut tokio = crate::peers::Tokio::start(count)?;
+        let mut tokio = crate::peers::Tokio::start_with(count, args)?;
         entered.enter("tokio", move |samples| {
             tokio.all_ask(1)?;
             let began = Instant::now();

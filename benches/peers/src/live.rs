@@ -37,10 +37,10 @@ pub fn measure(options: &Options) -> Result {
     samples.add_as("live-threads", "all fixtures", threads());
     for guardian in children(std::process::id() as i32) {
         for keeper in children(guardian) {
-            if name(keeper) == "foster-keeper" {
-                if let Some(bytes) = private_memory(keeper) {
-                    samples.add_as("live-memory", "keeper", bytes);
-                }
+            if name(keeper) == "foster-keeper"
+                && let Some(bytes) = private_memory(keeper)
+            {
+                samples.add_as("live-memory", "keeper", bytes);
             }
         }
     }

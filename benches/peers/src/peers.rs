@@ -35,10 +35,6 @@ impl Tokio {
         command
     }
 
-    pub fn start(count: usize) -> Result<Tokio> {
-        Tokio::start_with(count, &["echo"])
-    }
-
     pub fn start_with(count: usize, args: &[&str]) -> Result<Tokio> {
         let runtime = Tokio::runtime()?;
         let helpers = runtime.block_on(async {

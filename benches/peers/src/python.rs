@@ -10,7 +10,7 @@ use crate::sample::{Result, Samples};
 const PROGRAM: &str = "
 import sys, time
 import pexpect
-child = pexpect.spawn(sys.argv[1], ['echo'], timeout=20)
+child = pexpect.spawn(sys.argv[1], sys.argv[2:], timeout=20)
 child.expect('up')
 print('pexpect', flush=True)
 for line in sys.stdin:
@@ -30,9 +30,15 @@ pub struct Pexpect {
 }
 
 impl Pexpect {
-    pub fn start() -> Result<Pexpect> {
+    pub fn start(args: &[&str]) -> Result<Pexpect> {
         let mut python = Command::new("python3");
-        python.args(["-c", PROGRAM]).arg(helper()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        python
+            .args(["-c", PROGRAM])
+            .arg(helper())
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = Owned(python.spawn().map_err(|e| format!("python3: {e}"))?);
         let mut lines = BufReader::new(child.0.stdout.take().ok_or("no output")?).lines();
         match lines.next() {

@@ -79,6 +79,13 @@ impl Samples {
     pub fn time(&mut self, value: Duration) {
         self.add(value.as_nanos() as f64);
     }
+
+    /// Runs it and adds how long it took.
+    pub fn timed(&mut self, what: impl FnOnce() -> Result) -> Result {
+        let took = timed(what)?;
+        self.time(took);
+        Ok(())
+    }
 }
 
 /// One turn: it takes its own time and adds its samples.

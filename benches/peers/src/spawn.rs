@@ -54,17 +54,14 @@ fn one_at_a_time(options: &Options) -> Result {
     // The first spawn is another measure.
     Fixture::command(PROGRAM).spawn()?.expect_exit()?;
     let mut entered = Match::new("spawn").settle(SETTLE);
-    let simple = |run: fn() -> Result| {
-        move |samples: &mut Samples| {
-            samples.time(timed(run)?);
-            Ok(())
-        }
-    };
+    let simple = |run: fn() -> Result| move |samples: &mut Samples| samples.timed(run);
     entered.enter("std", simple(std));
     entered.enter("foster", foster);
     entered.enter("foster, until it is gone", |samples| {
-        samples.time(timed(|| Ok(drop(Fixture::command(PROGRAM).spawn()?)))?);
-        Ok(())
+        samples.timed(|| {
+            drop(Fixture::command(PROGRAM).spawn()?);
+            Ok(())
+        })
     });
     entered.enter("std with pre_exec", simple(pre_exec));
     #[cfg(feature = "peers")]
@@ -75,10 +72,7 @@ fn one_at_a_time(options: &Options) -> Result {
         entered.enter("assert_cmd", simple(spawns::assert_cmd));
         entered.enter("duct", simple(spawns::duct));
         let runtime = Tokio::runtime()?;
-        entered.enter("tokio", move |samples| {
-            samples.time(timed(|| spawns::tokio(&runtime))?);
-            Ok(())
-        });
+        entered.enter("tokio", move |samples| samples.timed(|| spawns::tokio(&runtime)));
         entered.enter("rexpect", simple(spawns::rexpect));
         entered.enter("expectrl", simple(spawns::expectrl));
     }

@@ -94,6 +94,14 @@ pub(super) const MEASURES: &[Measure] = &[
         name: "line",
         rows: &[
             row("line-idle", "a line there and back, idle machine", Time, RAW, &[ratio(F, RAW, 0.3)]),
+            row("line-apart", "the same, each side on a core of its own", Time, RAW, &[ratio(F, RAW, 0.3)]),
+            row(
+                "line-together",
+                "the same, both sides on one core",
+                Time,
+                RAW,
+                &[ratio(F, RAW, 1.2), p99(F, RAW, 1.5)],
+            ),
             row("line-busy", "the same, all cores busy", Time, RAW, &[ratio(F, RAW, 1.2), p99(F, RAW, 1.5)]),
             row("line-8", "the same, 8 at once, per line", Time, RAW, &[ratio(F, RAW, 1.1)]),
             row("line-32", "the same, 32 at once, per line", Time, RAW, &[ratio(F, RAW, 1.1)]),

@@ -15,6 +15,7 @@ struct Panel {
 
 const PANELS: &[Panel] = &[
     Panel { row: "line-idle", title: "a line there and back", limit: "raw pipe", who: &[] },
+    Panel { row: "line-apart", title: "the same, each side on a core of its own", limit: "raw pipe", who: &[] },
     Panel { row: "line-busy", title: "the same on a busy machine", limit: "raw pipe", who: &[] },
     Panel {
         row: "flood-64",

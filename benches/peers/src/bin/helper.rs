@@ -3,6 +3,7 @@
 //! | WHAT | what it does |
 //! |---|---|
 //! | `echo [FIFO]` | writes what it reads; with a FIFO, one byte there after each answer |
+//! | `echo-on CORE` | the same, and it stays on this core |
 //! | `flood BYTES [FIFO]` | after one line of input: so many bytes in lines, then `the end`; with a FIFO, one byte there then |
 //! | `silent` | says `up` and waits |
 //! | `quick`, `slow`, `stubborn` | `silent` that ends on SIGTERM at once, after 10 ms, or not at all |
@@ -25,6 +26,12 @@ fn main() -> io::Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["echo", fifo @ ..] => echo(fifo.first().copied()),
+        ["echo-on", core] => {
+            let mut cores = rustix::thread::CpuSet::new();
+            cores.set(core.parse().map_err(io::Error::other)?);
+            rustix::thread::sched_setaffinity(None, &cores)?;
+            echo(None)
+        }
         ["flood", bytes, fifo @ ..] => flood(bytes.parse().map_err(io::Error::other)?, fifo.first().copied()),
         ["silent" | "quick"] => up_and_wait(),
         ["slow"] => {
