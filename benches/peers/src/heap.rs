@@ -40,7 +40,7 @@ impl Drop for Touched {
 
 pub fn measure(options: &Options) -> Result {
     Fixture::command(spawn::PROGRAM).spawn()?.expect_exit()?;
-    let turns = if options.quick { 10 } else { 20 };
+    let turns = if options.quick { 5 } else { 20 };
     let mut entered = Match::new("heap");
     for (mib, name) in [(0, "no heap"), (256, "256 MiB"), (2048, "2 GiB")] {
         entered.enter(name, move |samples| {
