@@ -64,7 +64,7 @@ fn waiting(size: u64, rounds: usize, options: &Options) -> Result {
                 let mut rexpect = peers::Rexpect::start_with(&args, limit)?;
                 with_memory(samples, || {
                     let began = Instant::now();
-                    let _ = rexpect.send_and_wait_for("go", END);
+                    gave_up("rexpect", rexpect.send_and_wait_for("go", END));
                     Ok(began.elapsed())
                 })
             });
@@ -72,7 +72,7 @@ fn waiting(size: u64, rounds: usize, options: &Options) -> Result {
                 let mut expectrl = peers::Expectrl::start(&args)?;
                 with_memory(samples, || {
                     let began = Instant::now();
-                    let _ = expectrl.send_and_wait_for("go", END, limit);
+                    gave_up("expectrl", expectrl.send_and_wait_for("go", END, limit));
                     Ok(began.elapsed())
                 })
             });
@@ -81,6 +81,16 @@ fn waiting(size: u64, rounds: usize, options: &Options) -> Result {
     let _ = options;
     entered.play(rounds);
     Ok(())
+}
+
+/// A peer that has not found it counts with the time that it had.
+#[cfg(feature = "peers")]
+fn gave_up(who: &str, result: Result) {
+    if let Err(e) = result {
+        // Some print all that they have read.
+        let why: String = e.to_string().chars().take(60).collect();
+        crate::sample::note("flood-64", &format!("{who} has not found it, or not in time: {why}"));
+    }
 }
 
 /// The test does not wait until all of it has been written.

@@ -117,7 +117,7 @@ pub(super) fn draw(results: &Results) -> String {
     )
 }
 
-const STYLE: &str = "text{fill:#333}.head{font-weight:600}.name{text-anchor:end}.tick{text-anchor:middle;fill:#777;font-size:11px}\
+const STYLE: &str = "text{fill:#333;paint-order:stroke;stroke:#fff;stroke-width:3px}.head{font-weight:600}.name{text-anchor:end}.tick{text-anchor:middle;fill:#777;font-size:11px}\
 .grid{stroke:#e4e4e4}.limit{stroke:#555;stroke-dasharray:4 3}rect.own{fill:#1a7f5a}rect.peer{fill:#b9c2cc}text.own{fill:#1a7f5a;font-weight:600}";
 
 /// Everybody's median as a multiple of the limit's.
