@@ -32,7 +32,7 @@ pub fn measure(options: &Options) -> Result {
     entered.enter("re-exec, 2 GiB", fresh("re-exec", "2048"));
     entered.enter("foster, no heap", fresh("foster", "0"));
     entered.enter("foster, 2 GiB", fresh("foster", "2048"));
-    entered.play(options.rounds(15, 3));
+    entered.play(options.rounds(15, 2));
     Ok(())
 }
 

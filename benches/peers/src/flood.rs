@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use foster::Fixture;
 use memchr::memmem;
 
-use crate::limit::{Owned, helper};
+use crate::limit::{Burners, Owned, helper};
 use crate::sample::{Match, Options, Result, Samples};
 
 const MIB: u64 = 1 << 20;
@@ -24,17 +24,18 @@ pub fn measure(options: &Options) -> Result {
     let fifo = dir.dir().join("written");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)?;
     for &(size, rounds) in sizes {
-        waiting(size, options.rounds(rounds, rounds), options)?;
+        waiting(&format!("flood-{size}"), size, options.rounds(rounds, rounds), options)?;
         elsewhere(size, options.rounds(rounds, rounds), &fifo)?;
     }
-    Ok(())
+    let _busy = Burners::start()?;
+    waiting("flood-busy", 64, options.rounds(9, 3), options)
 }
 
 /// The test waits for the match.
-fn waiting(size: u64, rounds: usize, options: &Options) -> Result {
+fn waiting(row: &str, size: u64, rounds: usize, options: &Options) -> Result {
     let args = ["flood".to_owned(), (size * MIB).to_string()];
     let args: [&str; 2] = [&args[0], &args[1]];
-    let mut entered = Match::new(format!("flood-{size}"));
+    let mut entered = Match::new(row);
     entered.enter("raw pipe", |samples| with_memory(samples, || raw(&args, None)));
     entered.enter("raw 256 KiB pipe", |samples| with_memory(samples, || raw(&args, Some(256 << 10))));
     entered.enter("foster", |samples| {
@@ -58,7 +59,7 @@ fn waiting(size: u64, rounds: usize, options: &Options) -> Result {
                 Ok(began.elapsed())
             })
         });
-        if size == 64 && !options.quick {
+        if row == "flood-64" && !options.quick {
             let limit = Duration::from_secs(40);
             entered.enter_for(1, "rexpect", move |samples| {
                 let mut rexpect = peers::Rexpect::start_with(&args, limit)?;

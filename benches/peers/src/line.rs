@@ -91,7 +91,7 @@ fn one(row: &str, options: &Options, args: &[&str]) -> Result {
         use crate::peers;
         // A hundred milliseconds are a hundred milliseconds, wherever they pass.
         let slow = args == ["echo"];
-        let few = if options.quick { 2 } else { 10 };
+        let few = if options.quick { 1 } else { 10 };
         enter("tokio", usize::MAX, BATCH, Box::new(peers::Tokio::start_with(1, args)?));
         enter("expectrl", usize::MAX, BATCH / 4, Box::new(peers::Expectrl::start(args)?));
         if slow {

@@ -141,11 +141,12 @@ fn run(options: &Options) -> Result<bool, String> {
         if measure.rows.iter().all(|row| row.not_yet.is_some()) {
             continue;
         }
-        say(&format!("{} ...", measure.name));
+        let began = Instant::now();
         let outcome = match measure.name {
             "build" => clean_build::measure(options.quick, &out, &mut results),
             _ => one(measure, &programs, options, &mut results),
         };
+        say(&format!("{} took {:.0} s", measure.name, began.elapsed().as_secs_f64()));
         if let Err(e) = outcome {
             say(&format!("{} could not be measured: {e}", measure.name));
             results.fail(measure.name, &e);

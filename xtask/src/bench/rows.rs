@@ -130,6 +130,7 @@ pub(super) const MEASURES: &[Measure] = &[
                 RAW,
                 &[ratio(F, RAW, 0.6), ratio(F, "flood-late-512/foster", 4.6)],
             ),
+            row("flood-busy", "64 MiB before the match, all cores busy", Time, RAW, &[ratio(F, RAW, 1.2)]),
             row("flood-memory", "growth of the test process in all of these", Memory, "", &[never_more(F, 4.0 * MIB)]),
         ],
     },
