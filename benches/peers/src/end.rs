@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 pub fn measure(options: &Options) -> Result {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let rounds = options.rounds(100, 4);
+    let rounds = options.rounds(100, 3);
     note("survivors", &format!("{rounds} runs of foster with {HELPERS} helpers and {HELPERS} daemons"));
     let mut entered = Match::new("end").settle(Duration::from_millis(20));
     entered.enter("kill and reap", |samples| {

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 pub fn measure(options: &Options) -> Result {
     let rounds: &[(usize, usize)] =
-        if options.quick { &[(10, 6), (100, 3)] } else { &[(10, 20), (100, 15), (1000, 7)] };
+        if options.quick { &[(10, 4), (100, 2)] } else { &[(10, 20), (100, 15), (1000, 7)] };
     raise_limit()?;
     for &(count, rounds) in rounds {
         row("quick", count, options.rounds(rounds, rounds), options);
