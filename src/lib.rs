@@ -52,6 +52,8 @@ pub mod docs {
     pub mod containment {}
     #[doc = include_str!("docs/gotchas.md")]
     pub mod gotchas {}
+    #[doc = include_str!("docs/performance.md")]
+    pub mod performance {}
     #[doc = include_str!("docs/platforms.md")]
     pub mod platforms {}
 }

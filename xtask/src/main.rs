@@ -1,8 +1,10 @@
 //! The tasks of this workspace, run as `cargo xtask NAME`.
 
+mod bench;
 mod leakcheck;
 mod torture;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -10,6 +12,7 @@ const HELP: &str = "\
 usage: cargo xtask TASK [ARGUMENTS...]
 
   help        this text
+  bench       foster beside the limit and its peers, in turns; `--help` says more
   leakcheck   runs the tests and finds processes that they leave behind; `cargo xtask leakcheck --help` says more
   torture     random trees of helpers, random ends, and a proof each time that nothing is left; `--help` says more
 ";
@@ -19,7 +22,8 @@ fn main() -> ExitCode {
     let task = args.next().unwrap_or_default();
     match task.to_str() {
         Some("leakcheck") => leakcheck::run(args),
-        Some("torture") => torture::main(&args.map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>()),
+        Some("bench") => bench::main(&in_utf8(args)),
+        Some("torture") => torture::main(&in_utf8(args)),
         Some("help" | "-h" | "--help") => {
             // Nobody reads it: then there is nobody to tell, either.
             let _ = io::stdout().write_all(HELP.as_bytes());
@@ -30,4 +34,8 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn in_utf8(args: impl Iterator<Item = OsString>) -> Vec<String> {
+    args.map(|a| a.to_string_lossy().into_owned()).collect()
 }
