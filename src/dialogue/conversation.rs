@@ -10,9 +10,11 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use once_cell::sync::Lazy;
 
 use super::attendant;
 use super::life::Life;
@@ -409,17 +411,51 @@ impl Drop for IfPanicking<'_> {
 fn look(sources: &[Option<Arc<OwnedFd>>; 3], deadline: Option<Instant>) -> [bool; 3] {
     let set = || sources.each_ref().map(|fd| fd.as_ref().map(|fd| (fd.as_fd(), Until::Readable)));
     let began = Instant::now();
+    let mut now = began;
     loop {
         // poll fails for want of memory only; then reading shall tell what is there.
         let ready = poll(set(), Some(began)).unwrap_or([true; 3]);
-        let now = Instant::now();
+        let yielded = now;
+        now = Instant::now();
         if ready != [false; 3] || deadline.is_some_and(|d| now >= d) {
             return ready;
         }
-        if now.duration_since(began) >= LOOK_AGAIN {
+        if now.duration_since(yielded) >= LOST_SLICE {
+            CROWDED.note(now);
+        }
+        if now.duration_since(began) >= LOOK_AGAIN || CROWDED.is_so(now) {
             break;
         }
         std::thread::yield_now();
     }
     poll(set(), deadline).unwrap_or([true; 3])
+}
+
+/// Who yields when others want the processor gets it back when their slices are used up, which may be milliseconds.
+static CROWDED: Crowded = Crowded(AtomicU64::new(0));
+
+/// Until when nobody looks again before sleeping: microseconds after [`EPOCH`].
+struct Crowded(AtomicU64);
+
+/// What the clock is compared with.
+static EPOCH: Lazy<Instant> = Lazy::new(Instant::now);
+
+/// A look and a yield take a microsecond or two, unless somebody else has used the processor meanwhile.
+const LOST_SLICE: Duration = Duration::from_micros(200);
+
+/// For how long the machine counts as crowded after that: a hundred times what the next try can cost.
+const CROWDED_FOR: Duration = Duration::from_millis(50);
+
+impl Crowded {
+    fn note(&self, now: Instant) {
+        self.0.store(micros(now + CROWDED_FOR), Ordering::Relaxed);
+    }
+
+    fn is_so(&self, now: Instant) -> bool {
+        micros(now) < self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn micros(at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(*EPOCH).as_micros()).unwrap_or(u64::MAX)
 }

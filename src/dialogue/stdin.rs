@@ -40,11 +40,16 @@ struct End {
     busy: bool,
     /// The helper has closed it, or has ended.
     broken: bool,
+    /// Threads that wait for their turn: without any, nobody needs a system call that wakes them.
+    waiting: usize,
 }
 
 impl Stdin {
     pub(super) fn new(fd: OwnedFd) -> Stdin {
-        Stdin { end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, broken: false }), free: Condvar::new() }
+        Stdin {
+            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, broken: false, waiting: 0 }),
+            free: Condvar::new(),
+        }
     }
 
     fn end(&self) -> MutexGuard<'_, End> {
@@ -70,9 +75,10 @@ impl Stdin {
             end.fd = None;
             end.broken = true;
         }
-        drop(end);
         // All: one who finds it closed would keep the call to himself.
-        self.free.notify_all();
+        if end.waiting > 0 {
+            self.free.notify_all();
+        }
         (result, sent)
     }
 
@@ -87,16 +93,16 @@ impl Stdin {
                 end.busy = true;
                 return Ok(fd);
             }
-            end = match deadline {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(SendError::TimedOut { sent: 0 });
+            }
+            end.waiting += 1;
+            end = match left {
                 None => self.free.wait(end).unwrap_or_else(PoisonError::into_inner),
-                Some(d) => {
-                    let left = d.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(SendError::TimedOut { sent: 0 });
-                    }
-                    self.free.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(left) => self.free.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0,
             };
+            end.waiting -= 1;
         }
     }
 
