@@ -7,8 +7,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
+
 use super::conversation::{Channel, Conversation, State, Stream};
-use super::matcher::{Kind, Match, Matcher};
+use super::matcher::{Kind, Lossy, Match, Matcher};
 use crate::error::{Error, ErrorKind};
 use crate::report::{self, Attempt, seconds, status};
 use crate::transcript::Visible;
@@ -41,12 +43,14 @@ impl Wait<'_> {
         }
         let mut searched = 0;
         let channel = self.channel;
+        let finder = matcher.literal().map(|text| Finder::new(text).into_owned());
         let result = self.until(|state| {
             let last = is_last(state, channel);
             let stream = state.stream(channel);
-            match &mut matcher.kind {
-                Kind::Literal(finder) => find_literal(stream, finder, &mut searched),
-                Kind::Line { test, .. } => find_line(stream, test, &mut searched, last),
+            match (&mut matcher.kind, &finder) {
+                (_, Some(finder)) => find_literal(stream, finder, &mut searched),
+                (Kind::Literal(_), None) => None,
+                (Kind::Line { test, .. }, None) => find_line(stream, test, &mut searched, last),
             }
         });
         result.map_err(|end| self.explain("expect", &mut matcher, end))
@@ -72,7 +76,7 @@ impl Wait<'_> {
             }
             let truncated = stream.window.is_cut();
             consume_line(stream, line.length);
-            Some(Ok(Match { text, skipped: String::new(), partial: line.partial, truncated }))
+            Some(Ok(Match { text, skipped: Lossy::default(), partial: line.partial, truncated }))
         });
         let result = match result {
             Ok(inner) => inner.map_err(Some),
@@ -98,7 +102,7 @@ impl Wait<'_> {
             let text = String::from_utf8_lossy(&stream.window.unread()[..line.text]).into_owned();
             let truncated = stream.window.is_cut();
             consume_line(stream, line.length);
-            Some(Match { text, skipped: String::new(), partial: line.partial, truncated })
+            Some(Match { text, skipped: Lossy::default(), partial: line.partial, truncated })
         })
     }
 
@@ -310,7 +314,7 @@ fn is_last(state: &State, channel: Channel) -> bool {
     state.stream_ref(channel).is_eof() || state.life.exited.is_some()
 }
 
-fn find_literal(stream: &mut Stream, finder: &memchr::memmem::Finder<'_>, searched: &mut u64) -> Option<Match> {
+fn find_literal(stream: &mut Stream, finder: &Finder<'_>, searched: &mut u64) -> Option<Match> {
     let needle = finder.needle();
     let offset = stream.window.offset();
     let unread = stream.window.unread();
@@ -320,7 +324,7 @@ fn find_literal(stream: &mut Stream, finder: &memchr::memmem::Finder<'_>, search
     let from = usize::try_from(from).unwrap_or(unread.len());
     *searched = offset + unread.len() as u64;
     let at = from + finder.find(&unread[from..])?;
-    let skipped = String::from_utf8_lossy(&unread[..at]).into_owned();
+    let skipped = Lossy::new(&unread[..at]);
     let text = String::from_utf8_lossy(needle).into_owned();
     let mid_line = needle.last() != Some(&b'\n');
     stream.window.consume(at + needle.len());
@@ -403,7 +407,7 @@ fn find_line(stream: &mut Stream, test: &mut dyn FnMut(&str) -> bool, searched: 
         if test(&text) {
             let found = Match {
                 text: text.into_owned(),
-                skipped: String::from_utf8_lossy(&unread[..begin]).into_owned(),
+                skipped: Lossy::new(&unread[..begin]),
                 partial: line.partial,
                 truncated: begin == 0 && stream.window.is_cut(),
             };

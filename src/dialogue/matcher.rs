@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use memchr::memmem::Finder;
+use once_cell::sync::OnceCell;
 use predicates_core::Predicate;
 
 use crate::transcript::Visible;
@@ -14,7 +14,7 @@ pub struct Matcher<'m> {
 
 pub(crate) enum Kind<'m> {
     /// These bytes, literally.
-    Literal(Box<Finder<'static>>),
+    Literal(Vec<u8>),
     /// A line of which this is true.
     Line { test: Box<dyn FnMut(&str) -> bool + 'm>, description: String },
 }
@@ -23,7 +23,7 @@ impl Matcher<'_> {
     /// The literal's bytes, if it is one.
     pub(crate) fn literal(&self) -> Option<&[u8]> {
         match &self.kind {
-            Kind::Literal(finder) => Some(finder.needle()),
+            Kind::Literal(text) => Some(text),
             Kind::Line { .. } => None,
         }
     }
@@ -31,7 +31,7 @@ impl Matcher<'_> {
     /// Does this whole line match? A literal is compared byte by byte with what really came.
     pub(crate) fn matches_line(&mut self, raw: &[u8], line: &str) -> bool {
         match &mut self.kind {
-            Kind::Literal(finder) => finder.needle() == raw,
+            Kind::Literal(text) => text == raw,
             Kind::Line { test, .. } => test(line),
         }
     }
@@ -40,7 +40,7 @@ impl Matcher<'_> {
 impl fmt::Display for Matcher<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Literal(finder) => write!(f, "{}", Visible(finder.needle())),
+            Kind::Literal(text) => write!(f, "{}", Visible(text)),
             Kind::Line { description, .. } => f.write_str(description),
         }
     }
@@ -93,7 +93,7 @@ impl IntoMatcher<ViaText> for &str {
     where
         Self: 'm,
     {
-        Matcher { kind: Kind::Literal(Box::new(Finder::new(self.as_bytes()).into_owned())) }
+        Matcher { kind: Kind::Literal(self.as_bytes().to_vec()) }
     }
 }
 
@@ -111,7 +111,7 @@ impl IntoMatcher<ViaText> for String {
     where
         Self: 'm,
     {
-        Matcher { kind: Kind::Literal(Box::new(Finder::new(self.as_bytes()).into_owned())) }
+        Matcher { kind: Kind::Literal(self.into_bytes()) }
     }
 }
 
@@ -136,11 +136,42 @@ impl<F: FnMut(&str) -> bool> IntoMatcher<ViaClosure> for F {
     }
 }
 
+/// Bytes that are text only for whoever looks at them: most do not, and there may be a mebibyte of them.
+#[derive(Clone, Default)]
+pub(crate) struct Lossy {
+    bytes: Vec<u8>,
+    text: OnceCell<String>,
+}
+
+impl Lossy {
+    pub(crate) fn new(bytes: &[u8]) -> Lossy {
+        Lossy { bytes: bytes.to_vec(), text: OnceCell::new() }
+    }
+
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+}
+
+impl fmt::Debug for Lossy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.text(), f)
+    }
+}
+
+impl PartialEq for Lossy {
+    fn eq(&self, other: &Lossy) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Lossy {}
+
 /// What an expectation has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
     pub(crate) text: String,
-    pub(crate) skipped: String,
+    pub(crate) skipped: Lossy,
     pub(crate) partial: bool,
     pub(crate) truncated: bool,
 }
@@ -153,7 +184,7 @@ impl Match {
 
     /// What was passed over on the way to it.
     pub fn skipped(&self) -> &str {
-        &self.skipped
+        self.skipped.text()
     }
 
     /// The beginning of this line is missing: more was unread than is kept (see [`buffer`](crate::FixtureBuilder::buffer)).

@@ -10,6 +10,9 @@ use crate::sys::{OwnedFd, fds};
 /// How much unread output is kept unless the builder says otherwise: the oldest is dropped, and counted, beyond it.
 pub(crate) const CAPACITY: usize = 1 << 20;
 
+/// What is read at once as long as the helper says little: two pages, not the sixteen of a whole pipe.
+const FIRST_CHUNK: usize = 8 << 10;
+
 /// The default size of a pipe (pipe(7)): a read that fills this has met a flood.
 const CHUNK: usize = 64 << 10;
 
@@ -56,7 +59,7 @@ impl Window {
             dropped: 0,
             cut: false,
             capacity: capacity.max(1),
-            chunk: CHUNK,
+            chunk: FIRST_CHUNK,
             grown: false,
         }
     }
@@ -116,7 +119,9 @@ impl Window {
         if n < self.chunk {
             return Ok(Filled::Some(n));
         }
-        if !self.grown {
+        if self.chunk < CHUNK {
+            self.chunk = CHUNK;
+        } else if !self.grown {
             self.grown = true;
             if let Some(size) = fds::grow_pipe(fd, FLOOD_CHUNK) {
                 self.chunk = size.min(FLOOD_CHUNK);
