@@ -239,7 +239,7 @@ impl Keeper {
                 Err(e) => {
                     // Descriptors were lost (EMFILE), or a frame made no sense.
                     let errno = e.raw_os_error().unwrap_or(0);
-                    self.tell(&Frame::Refused { stage: Stage::Prepare, errno });
+                    self.tell(&[&Frame::Refused { stage: Stage::Prepare, errno }]);
                     self.take_down_and_exit(Some(NONSENSE));
                 }
             }
@@ -273,7 +273,7 @@ impl Keeper {
                 let _ = self.link.send(&frame, &fds, Instant::now() + REPLY_LIMIT);
             }
             Err((stage, e)) => {
-                self.tell(&Frame::Refused { stage, errno: e.raw_os_error().unwrap_or(0) });
+                self.tell(&[&Frame::Refused { stage, errno: e.raw_os_error().unwrap_or(0) }]);
                 self.leave(0);
             }
         }
@@ -289,20 +289,28 @@ impl Keeper {
                 ended = Some(status);
             }
         });
+        if empty && self.helper.is_some() {
+            let exited = ended.map(|status| self.exited(status, Vec::new(), ""));
+            let gone = Frame::Gone { escapees: self.take_escapees(), survivors: Vec::new(), stays: true };
+            match exited {
+                // In one breath, so that the test process wakes once; but nobody waits for a cgroup to be removed.
+                Some(exited) if self.cgroup.is_none() => self.tell(&[&exited, &gone]),
+                exited => {
+                    exited.iter().for_each(|exited| self.tell(&[exited]));
+                    self.clear_cgroup(KILL_LIMIT);
+                    self.tell(&[&gone]);
+                }
+            }
+            self.rest();
+            return;
+        }
         if let Some(status) = ended {
             self.status = Some(status);
-            let left = if empty { Vec::new() } else { self.outside_helper() };
-            self.tell_exit(status, left, "");
+            let exited = self.exited(status, self.outside_helper(), "");
+            self.tell(&[&exited]);
             if let Step::AwaitingExit(_) = self.step {
                 self.next_step();
             }
-        }
-        if empty && self.helper.is_some() {
-            let escapees = self.take_escapees();
-            self.clear_cgroup(KILL_LIMIT);
-            self.tell(&Frame::Gone { escapees, survivors: Vec::new(), stays: true });
-            self.rest();
-            return;
         }
         if let Step::AwaitingLeave(_) = self.step {
             // Whoever has lost its parent just now, in a process group of its own, has not been asked yet.
@@ -372,8 +380,7 @@ impl Keeper {
     fn ask_to_leave(&mut self) {
         let mut children = procfs::children(process::own_pid());
         children.retain(|pid| self.asked.insert(*pid));
-        tree::signal_groups(&children, signals::SIGTERM);
-        tree::signal_groups(&children, signals::SIGCONT);
+        tree::ask_groups(&children);
     }
 
     /// Kills everything, tells what that took, and ends. `abandoned` says why, if it was not asked for.
@@ -390,14 +397,15 @@ impl Keeper {
             }
         });
         if let Some(status) = ended {
-            self.tell_exit(status, Vec::new(), abandoned.unwrap_or_default());
+            let exited = self.exited(status, Vec::new(), abandoned.unwrap_or_default());
+            self.tell(&[&exited]);
         }
         let alone = survivors.is_empty();
         let escapees = self.take_escapees();
         if alone {
             self.clear_cgroup(KILL_LIMIT);
         }
-        self.tell(&Frame::Gone { escapees, survivors: fit(survivors), stays: false });
+        self.tell(&[&Frame::Gone { escapees, survivors: fit(survivors), stays: false }]);
         if alone || self.keep_trying(&cgroups) {
             self.leave(0);
         }
@@ -458,13 +466,12 @@ impl Keeper {
         exit_now(code)
     }
 
-    fn tell_exit(&self, status: ExitStatus, left: Vec<Found>, note: &str) {
-        let note = note.to_owned();
-        self.tell(&Frame::Exited { status, after: self.started.elapsed(), left, note });
+    fn exited(&self, status: ExitStatus, left: Vec<Found>, note: &str) -> Frame {
+        Frame::Exited { status, after: self.started.elapsed(), left, note: note.to_owned() }
     }
 
-    fn tell(&self, frame: &Frame) {
+    fn tell(&self, frames: &[&Frame]) {
         // If nobody hears it, the next turn notices that; there is nothing else to do about it.
-        let _ = self.link.send(frame, &[], Instant::now() + REPLY_LIMIT);
+        let _ = self.link.send_all(frames, Instant::now() + REPLY_LIMIT);
     }
 }

@@ -114,6 +114,12 @@ impl Link {
     pub(crate) fn send(&self, frame: &Frame, fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<()> {
         send(&self.socket, frame, fds, deadline)
     }
+
+    /// Several frames without descriptors, in one system call if they fit.
+    pub(super) fn send_all(&self, frames: &[&Frame], deadline: Instant) -> io::Result<()> {
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode()).collect();
+        send_bytes(&self.socket, &bytes, &[], deadline)
+    }
 }
 
 /// Sends one frame whole; the descriptors travel with its first byte.
@@ -128,6 +134,10 @@ pub(crate) fn send(socket: &OwnedFd, frame: &Frame, fds: &[BorrowedFd<'_>], dead
     if bytes.len() - 4 > LIMIT || matches!(frame, Frame::Spawn(order) if too_many(order)) {
         return Err(io::Error::from_raw_os_error(crate::sys::E2BIG));
     }
+    send_bytes(socket, &bytes, fds, deadline)
+}
+
+fn send_bytes(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<()> {
     let mut sent = 0;
     while sent < bytes.len() {
         let with = if sent == 0 { fds } else { &[] };

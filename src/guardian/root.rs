@@ -76,6 +76,7 @@ enum End {
 impl Guardian {
     fn start(socket: OwnedFd, marker: &Marker) -> io::Result<Guardian> {
         process::go_on_with_parents_end();
+        procfs::promise_one_thread();
         forget_origin(&[&socket])?;
         process::set_name(c"foster-guardian");
         process::raise_limits();

@@ -4,6 +4,7 @@
 //! must reach the next helper all the same.
 
 use std::fs;
+use std::io::Read;
 
 /// Number of resources that `getrlimit` knows (asm-generic/resource.h: RLIM_NLIMITS).
 pub(crate) const LIMITS: usize = 16;
@@ -25,7 +26,10 @@ impl Inherited {
     /// The umask comes from `/proc/thread-self/status` (the main thread may have ended): umask(2) can only be read by changing it,
     /// which in a threaded process races with every file that another thread makes.
     pub(crate) fn now() -> Inherited {
-        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        // All of it is about 1.5 KB, and what we want stands in the first 4: one read.
+        let mut buf = [0; 4096];
+        let n = fs::File::open("/proc/thread-self/status").and_then(|mut file| file.read(&mut buf)).unwrap_or(0);
+        let status = String::from_utf8_lossy(&buf[..n]);
         let field = |name: &str| {
             let line = status.lines().find_map(|l| l.strip_prefix(name))?;
             Some(line.trim_start_matches(':').trim())

@@ -1,6 +1,7 @@
 //! What `/proc` says about a process (proc(5)), read defensively: every line may be gone by the time it is read.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The fields of `/proc/PID/stat` that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +59,25 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// Has this process promised to stay without a second thread?
+static ONE_THREAD: AtomicBool = AtomicBool::new(false);
+
+/// A guardian or a keeper, which often asks for its own children, has one list of them, whose name is known.
+pub(crate) fn promise_one_thread() {
+    ONE_THREAD.store(true, Ordering::Relaxed);
+}
+
 /// The direct children, zombies included.
 ///
 /// `/proc/PID/task/TID/children` may miss some while they come and go (proc(5)), so whoever needs certainty asks again.
 /// Without that file (kernels without CONFIG_PROC_CHILDREN) every process is looked at.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
     let mut found = Vec::new();
+    if ONE_THREAD.load(Ordering::Relaxed) && pid == super::process::own_pid() {
+        if let Ok(list) = fs::read_to_string("/proc/thread-self/children") {
+            return list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok()).collect();
+        }
+    }
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return found };
     for task in tasks.flatten() {
         match fs::read_to_string(task.path().join("children")) {

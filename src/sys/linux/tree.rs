@@ -102,23 +102,22 @@ pub(crate) fn kill_all(
     }
 }
 
-/// Sends one signal to the given children and to every process group that they are in.
+/// Asks the given children, and every process group that they are in, to leave.
 ///
-/// Used for the polite request as well: SIGTERM, then SIGCONT, so that a stopped process can act on it.
-pub(crate) fn signal_groups(children: &[i32], signal: i32) {
-    let mut refused = BTreeMap::new();
-    signal_each(children, signal, false, &mut refused);
+/// SIGCONT after SIGTERM, so that a stopped process can act on it.
+pub(crate) fn ask_groups(children: &[i32]) {
+    signal_each(children, &[libc::SIGTERM, libc::SIGCONT], false, &mut BTreeMap::new());
 }
 
 /// SIGKILL to the given children and their groups; for as long as we are `patient`, not to guardians and keepers.
 fn kill_each(children: &[i32], patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
-    signal_each(children, libc::SIGKILL, patient, refused);
+    signal_each(children, &[libc::SIGKILL], patient, refused);
 }
 
 /// What guardians and keepers call themselves.
 const OWN_NAMES: [&str; 2] = ["foster-guardian", "foster-keeper"];
 
-fn signal_each(children: &[i32], signal: i32, patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
+fn signal_each(children: &[i32], signals: &[i32], patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
     let own_session = process::session(0).unwrap_or(0);
     let mut groups = BTreeSet::new();
     for pid in children {
@@ -131,15 +130,19 @@ fn signal_each(children: &[i32], signal: i32, patient: bool, refused: &mut BTree
             Some(stat) if stat.session != own_session && groups.insert(stat.group) => {
                 // A session that began below us holds descendants of ours only, so its groups do, too.
                 // ESRCH or EPERM: its members are dealt with one by one.
-                let _ = process::signal_group(stat.group, signal);
+                for signal in signals {
+                    let _ = process::signal_group(stat.group, *signal);
+                }
             }
             _ => {}
         }
-        match process::signal_child(*pid, signal) {
-            Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-                refused.insert(*pid, e);
+        for signal in signals {
+            match process::signal_child(*pid, *signal) {
+                Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+                    refused.insert(*pid, e);
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
 }
