@@ -239,7 +239,7 @@ impl Keeper {
                 Err(e) => {
                     // Descriptors were lost (EMFILE), or a frame made no sense.
                     let errno = e.raw_os_error().unwrap_or(0);
-                    self.tell(&[&Frame::Refused { stage: Stage::Prepare, errno }]);
+                    self.tell(&[Frame::Refused { stage: Stage::Prepare, errno }]);
                     self.take_down_and_exit(Some(NONSENSE));
                 }
             }
@@ -273,7 +273,7 @@ impl Keeper {
                 let _ = self.link.send(&frame, &fds, Instant::now() + REPLY_LIMIT);
             }
             Err((stage, e)) => {
-                self.tell(&[&Frame::Refused { stage, errno: e.raw_os_error().unwrap_or(0) }]);
+                self.tell(&[Frame::Refused { stage, errno: e.raw_os_error().unwrap_or(0) }]);
                 self.leave(0);
             }
         }
@@ -290,16 +290,18 @@ impl Keeper {
             }
         });
         if empty && self.helper.is_some() {
-            let exited = ended.map(|status| self.exited(status, Vec::new(), ""));
-            let gone = Frame::Gone { escapees: self.take_escapees(), survivors: Vec::new(), stays: true };
-            match exited {
-                // In one breath, so that the test process wakes once; but nobody waits for a cgroup to be removed.
-                Some(exited) if self.cgroup.is_none() => self.tell(&[&exited, &gone]),
-                exited => {
-                    exited.iter().for_each(|exited| self.tell(&[exited]));
-                    self.clear_cgroup(KILL_LIMIT);
-                    self.tell(&[&gone]);
-                }
+            let mut frames: Vec<Frame> = ended.map(|status| self.exited(status, Vec::new(), "")).into_iter().collect();
+            if self.cgroup.is_some() {
+                // Nobody waits for a cgroup to be removed.
+                self.tell(&std::mem::take(&mut frames));
+            }
+            // With one that cannot be removed it is not what it was.
+            let stays = self.clear_cgroup(KILL_LIMIT);
+            frames.push(Frame::Gone { escapees: self.take_escapees(), survivors: Vec::new(), stays });
+            // In one breath, so that the test process wakes once.
+            self.tell(&frames);
+            if !stays {
+                self.leave(0);
             }
             self.rest();
             return;
@@ -307,7 +309,7 @@ impl Keeper {
         if let Some(status) = ended {
             self.status = Some(status);
             let exited = self.exited(status, self.outside_helper(), "");
-            self.tell(&[&exited]);
+            self.tell(&[exited]);
             if let Step::AwaitingExit(_) = self.step {
                 self.next_step();
             }
@@ -398,14 +400,14 @@ impl Keeper {
         });
         if let Some(status) = ended {
             let exited = self.exited(status, Vec::new(), abandoned.unwrap_or_default());
-            self.tell(&[&exited]);
+            self.tell(&[exited]);
         }
         let alone = survivors.is_empty();
         let escapees = self.take_escapees();
         if alone {
             self.clear_cgroup(KILL_LIMIT);
         }
-        self.tell(&[&Frame::Gone { escapees, survivors: fit(survivors), stays: false }]);
+        self.tell(&[Frame::Gone { escapees, survivors: fit(survivors), stays: false }]);
         if alone || self.keep_trying(&cgroups) {
             self.leave(0);
         }
@@ -444,11 +446,9 @@ impl Keeper {
         }
     }
 
-    /// Makes sure that nothing is left in the cgroup, either, and removes it.
-    fn clear_cgroup(&mut self, limit: Duration) {
-        if let Some((own, _)) = self.cgroup.take() {
-            own.clear(Instant::now() + limit);
-        }
+    /// Makes sure that nothing is left in the cgroup, either, and removes it; true if it is gone.
+    fn clear_cgroup(&mut self, limit: Duration) -> bool {
+        self.cgroup.take().is_none_or(|(own, _)| own.clear(Instant::now() + limit))
     }
 
     /// Ends the keeper, whose tree is gone as far as it could be.
@@ -470,7 +470,7 @@ impl Keeper {
         Frame::Exited { status, after: self.started.elapsed(), left, note: note.to_owned() }
     }
 
-    fn tell(&self, frames: &[&Frame]) {
+    fn tell(&self, frames: &[Frame]) {
         // If nobody hears it, the next turn notices that; there is nothing else to do about it.
         let _ = self.link.send_all(frames, Instant::now() + REPLY_LIMIT);
     }

@@ -116,8 +116,8 @@ impl Link {
     }
 
     /// Several frames without descriptors, in one system call if they fit.
-    pub(super) fn send_all(&self, frames: &[&Frame], deadline: Instant) -> io::Result<()> {
-        let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode()).collect();
+    pub(super) fn send_all(&self, frames: &[Frame], deadline: Instant) -> io::Result<()> {
+        let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
         send_bytes(&self.socket, &bytes, &[], deadline)
     }
 }

@@ -313,7 +313,9 @@ impl Guardian {
             tree::kill_all(&spared, &cgroups, &self.child_ends, deadline, &mut |pid, _| {
                 keepers.remove(&pid);
             });
-            cgroups.iter().for_each(|cgroup| cgroup.clear(deadline));
+            for cgroup in &cgroups {
+                cgroup.clear(deadline);
+            }
         }
     }
 

@@ -77,11 +77,11 @@ impl Cgroup {
     /// Ends what is alive in it, if anything is, and removes it with everything below it.
     ///
     /// What a helper has moved into another pid namespace is no descendant of the keeper's any more, but still in here.
-    /// Nobody waits for longer than until the deadline.
-    pub(crate) fn clear(&self, deadline: Instant) {
-        match rustix::fs::rmdir(&self.0) {
-            Ok(()) | Err(Errno::NOENT) => return,
-            Err(_) => {}
+    /// Nobody waits for longer than until the deadline. True if it is gone.
+    pub(crate) fn clear(&self, deadline: Instant) -> bool {
+        let remove = || matches!(rustix::fs::rmdir(&self.0), Ok(()) | Err(Errno::NOENT));
+        if remove() {
+            return true;
         }
         if let Ok(events) = std::fs::File::open(self.0.join("cgroup.events")) {
             if is_populated(&events) {
@@ -92,6 +92,7 @@ impl Cgroup {
             }
         }
         self.remove_all();
+        remove()
     }
 
     /// Removes it with everything below it, as far as nothing is alive there.
