@@ -10,8 +10,8 @@ use crate::sys::{OwnedFd, fds};
 /// How much unread output is kept unless the builder says otherwise: the oldest is dropped, and counted, beyond it.
 pub(crate) const CAPACITY: usize = 1 << 20;
 
-/// What is read at once as long as the helper says little: two pages, not the sixteen of a whole pipe.
-const FIRST_CHUNK: usize = 8 << 10;
+/// What is read at once as long as the helper says little: a page, not the sixteen of a whole pipe.
+const FIRST_CHUNK: usize = 4 << 10;
 
 /// The default size of a pipe (pipe(7)): a read that fills this has met a flood.
 const CHUNK: usize = 64 << 10;

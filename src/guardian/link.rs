@@ -61,7 +61,7 @@ impl Link {
     /// `EMFILE` for a frame whose descriptors were lost because the limit of open files is reached: the frame is consumed,
     /// and the link goes on with the next one. After any other error it is of no use any more.
     pub(crate) fn next(&mut self) -> io::Result<Next> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = [0; 4 * 1024];
         loop {
             if let Some(frame) = self.whole_frame()? {
                 return Ok(Next::Frame(frame));

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use super::machine::rustc;
 
-/// What is counted, how often in one run, and into how many parts its count is divided.
-const COUNTED: [(&str, u64, u64); 4] =
-    [("round-trip", 200, 200), ("line", 2_000, 2_000), ("search", 1, 512), ("spawn", 30, 30)];
-
-/// By how much a count may grow.
-const TOLERANCE: f64 = 0.05;
+/// What is counted, how often in one run, into how many parts its count is divided, and by how much that may grow.
+///
+/// Under callgrind a round trip may last longer than a tick of the attendant, which then has to be told to step back: on a
+/// busy machine that happens now and then.
+const COUNTED: [(&str, u64, u64, f64); 4] =
+    [("round-trip", 200, 200, 0.40), ("line", 2_000, 2_000, 0.05), ("search", 1, 512, 0.05), ("spawn", 30, 30, 0.10)];
 
 /// The least of so many runs: what else happens on a machine only ever adds.
 const RUNS: usize = 3;
@@ -40,7 +40,7 @@ pub(super) fn run(record: bool) -> Result<bool, String> {
     }
     let mut counts = known.clone();
     let mut good = true;
-    for (what, times, parts) in COUNTED {
+    for (what, times, parts, tolerance) in COUNTED {
         let Some(count) = count(&programs, what, times)? else {
             let _ = writeln!(out, "instructions: skipped, there is no valgrind");
             return Ok(true);
@@ -50,11 +50,11 @@ pub(super) fn run(record: bool) -> Result<bool, String> {
         let change = before.map_or(0.0, |b| each as f64 / b as f64 - 1.0);
         let verdict = match before {
             None => "new",
-            Some(_) if change > TOLERANCE && !record => {
+            Some(_) if change > tolerance && !record => {
                 good = false;
                 "MORE"
             }
-            Some(_) if change < -TOLERANCE => "less: worth a --record",
+            Some(_) if change < -tolerance => "less: worth a --record",
             Some(_) => "as before",
         };
         let was = before.map_or("-".to_owned(), |b| b.to_string());
@@ -70,7 +70,7 @@ pub(super) fn run(record: bool) -> Result<bool, String> {
         super::write(&file, &format!("{HEAD}{lines}"))?;
     }
     if !good {
-        super::say("more than 5 % more instructions; if that is what it takes, record it: --instructions --record");
+        super::say("more instructions than may be; if that is what it takes, record it: --instructions --record");
     }
     Ok(good)
 }
