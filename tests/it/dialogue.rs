@@ -181,7 +181,8 @@ fn an_exit_ends_the_wait_at_once_with_status_and_last_words() {
 
 #[test]
 fn an_exit_ends_the_wait_although_a_grandchild_holds_the_output() {
-    let fx = sh("sleep 50 & exit 4");
+    // It leaves when the other one has its arguments, by which it is named below.
+    let fx = sh("sleep 50 & until grep -q 50 /proc/$!/cmdline; do :; done; exit 4");
     let began = Instant::now();
     let error = fx.expect_line("never").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exited);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// The fields of `/proc/PID/stat` that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,9 +120,19 @@ pub(crate) fn descendants(root: i32) -> Vec<Stat> {
     found
 }
 
+/// How long a process may take from the point in its `exec` at which it has no arguments to the one at which it has some.
+const EXEC_LIMIT: Duration = Duration::from_millis(10);
+
 /// The command line, for people; the name in brackets when there is none (zombies, kernel threads).
 pub(crate) fn command_line(pid: i32) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let read = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut bytes = read();
+    // Empty in the middle of an exec as well, when the new program has its name already: then it is asked again.
+    let began = Instant::now();
+    while bytes.is_empty() && began.elapsed() < EXEC_LIMIT && stat(pid).is_some_and(|s| !s.is_zombie()) {
+        std::thread::yield_now();
+        bytes = read();
+    }
     let words: Vec<String> = bytes
         .split(|b| *b == 0)
         .filter(|w| !w.is_empty())
