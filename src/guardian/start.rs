@@ -17,7 +17,7 @@ use crate::settings;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::reexec::{self, MARKER, Marker};
 use crate::sys::tree::Survivor;
-use crate::sys::{AsFd, process, procfs, socket};
+use crate::sys::{AsFd, process, procfs, signals, socket};
 
 /// How long the guardian may take to answer at its start. It takes about a millisecond.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -163,6 +163,7 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
     match control.wait_next(deadline) {
         Ok(Frame::Welcome { pid, root, cgroup }) => {
             registry::record_own(pid, registry::Role::Guardian);
+            signals::note_guardian(pid);
             Ok(Guardian {
                 control: Mutex::new(Control { link: control, pending: false }),
                 goodbye: Mutex::new(Some(Link::new(goodbye))),

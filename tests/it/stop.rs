@@ -179,7 +179,11 @@ fn a_failing_assert_shows_command_and_output() {
 #[test]
 fn many_are_stopped_at_the_price_of_one() -> Result {
     let all: Vec<Fixture> = (0..100)
-        .map(|_| sh("trap 'sleep 0.1; exit 0' TERM; echo up; while :; do sleep 5; done").spawn())
+        // Each has more time than all of them need on a busy machine: what counts is that it is not the sum.
+        .map(|_| {
+            let fx = sh("trap 'sleep 0.1; exit 0' TERM; echo up; while :; do sleep 5; done");
+            fx.stop_policy(Stop::terminate(ms(20_000))).spawn()
+        })
         .collect::<Result<_>>()?;
     for fx in &all {
         fx.expect_line("up")?;

@@ -161,6 +161,16 @@ static OWNER: AtomicI32 = AtomicI32::new(0);
 static ARRIVED: AtomicI32 = AtomicI32::new(0);
 /// Where the handler announces it.
 static WAKE: OnceLock<OwnedFd> = OnceLock::new();
+/// The guardian, which is our child and not reaped, so that the number is its own.
+static GUARDIAN: AtomicI32 = AtomicI32::new(0);
+
+/// Tells the handler who the guardian is: its SIGTERM, after the death of the runner, never counts as the second signal.
+///
+/// The Ctrl-C that ended the runner may have reached this process as well, and then it is cleaning up already; how long
+/// that takes to show is up to the machine.
+pub(crate) fn note_guardian(pid: i32) {
+    GUARDIAN.store(pid, Ordering::Release);
+}
 
 /// The signal that the process has been asked to end by, if it has.
 pub(crate) fn arrived() -> Option<i32> {
@@ -212,7 +222,7 @@ fn handler() -> libc::sighandler_t {
 /// it is his to say what the signal means, and nothing is done here.
 ///
 /// Async-signal-safe.
-extern "C" fn on_ending(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+extern "C" fn on_ending(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a null new action only queries; all zeroes is a valid sigaction.
     let now = unsafe {
@@ -225,6 +235,12 @@ extern "C" fn on_ending(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_vo
     let ours = OWNER.load(Ordering::Acquire) == super::process::own_pid();
     let first = ours && ARRIVED.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_ok();
     if !first {
+        // SAFETY: with SA_SIGINFO the kernel passes a live siginfo; `si_pid` is there for what kill and pidfd_send_signal
+        // have sent (SI_USER, sigaction(2)).
+        let sender = unsafe { if (*info).si_code == libc::SI_USER { (*info).si_pid() } else { 0 } };
+        if ours && sender != 0 && sender == GUARDIAN.load(Ordering::Acquire) {
+            return;
+        }
         die_by(signal);
     }
     if let Some(fd) = WAKE.get() {
