@@ -13,10 +13,10 @@ use super::machine::rustc;
 
 /// What is counted, how often in one run, into how many parts its count is divided, and by how much that may grow.
 ///
-/// Under callgrind a round trip may last longer than a tick of the attendant, which then has to be told to step back: on a
-/// busy machine that happens now and then.
+/// Under callgrind a round trip may last longer than a tick of the attendant, which then has to be told to step back; how
+/// often is up to the machine: 2,600 to 4,000 instructions were seen for the same code.
 const COUNTED: [(&str, u64, u64, f64); 4] =
-    [("round-trip", 200, 200, 0.40), ("line", 2_000, 2_000, 0.05), ("search", 1, 512, 0.05), ("spawn", 30, 30, 0.10)];
+    [("round-trip", 200, 200, 1.00), ("line", 2_000, 2_000, 0.05), ("search", 1, 512, 0.05), ("spawn", 30, 30, 0.10)];
 
 /// The least of so many runs: what else happens on a machine only ever adds.
 const RUNS: usize = 3;
