@@ -37,6 +37,11 @@ const KEEPER_SLACK: Duration = Duration::from_secs(3);
 /// How long a reply may wait for room in the socket.
 const REPLY_LIMIT: Duration = Duration::from_secs(1);
 
+/// How the names of directories and cgroups begin that are made for this test process.
+pub(super) fn name_prefix(test_process: i32) -> String {
+    format!("foster-{test_process}-")
+}
+
 /// The guardian's whole life. Never returns: what comes after it is the `main` of a test binary.
 pub(crate) fn main(socket: OwnedFd, marker: &Marker) -> ! {
     let code = match Guardian::start(socket, marker) {
@@ -142,7 +147,7 @@ impl Guardian {
             .ok()
             .filter(|_| procfs::stat(marker.test_process).is_some_and(|s| s.parent == runner));
         // Only a name: the test process makes it when the first fixture wants a directory, and most never do.
-        let root = temp_dir.join(format!("foster-{}-{:016x}", marker.test_process, reexec::nonce()));
+        let root = temp_dir.join(format!("{}{:016x}", name_prefix(marker.test_process), reexec::nonce()));
         Ok(Guardian {
             control,
             goodbye,

@@ -178,6 +178,7 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
             // Whatever it is, it is our own unreaped child.
             let _ = child.kill();
             let _ = child.wait();
+            Cgroup::sweep(&super::root::name_prefix(process::own_pid()));
             Err(match answer {
                 Ok(Frame::Unable { errno, reason }) if crate::sys::is_exhaustion(errno) => {
                     drop(reason);

@@ -43,6 +43,16 @@ impl Cgroup {
         Ok(made)
     }
 
+    /// Removes what a guardian of this process has made that was killed before it could say where.
+    ///
+    /// `prefix` carries the number of this process, so nobody else who lives makes such names; and what is in use stays.
+    pub(crate) fn sweep(prefix: &str) {
+        let entries = own_directory().and_then(|own| std::fs::read_dir(own).ok()).into_iter().flatten().flatten();
+        for entry in entries.filter(|e| e.file_name().as_bytes().starts_with(prefix.as_bytes())) {
+            Cgroup(entry.path()).remove_all();
+        }
+    }
+
     /// The cgroup at a path that somebody else has made.
     pub(crate) fn at(path: PathBuf) -> Cgroup {
         Cgroup(path)

@@ -155,6 +155,11 @@ pub(super) fn play(seed: u64, deed: Deed, moment: Duration, programs: &Path, can
     if !left.is_empty() && !matches!(deed, Deed::Guardian(Signal::KILL)) {
         return Err(format!("cgroups are left: {left:?}"));
     }
+    // If it was killed just behind its test process and its keepers, nobody is left to remove them. They are empty, or the
+    // above would have failed.
+    for cgroup in left {
+        fs::remove_dir(&cgroup).map_err(|e| format!("a cgroup is left and not empty: {}: {e}", cgroup.display()))?;
+    }
     Ok(took)
 }
 
