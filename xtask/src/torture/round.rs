@@ -158,6 +158,10 @@ pub(super) fn play(seed: u64, deed: Deed, moment: Duration, programs: &Path, can
     // If it was killed just behind its test process and its keepers, nobody is left to remove them. They are empty, or the
     // above would have failed.
     for cgroup in left {
+        // Those of the fixtures, if a keeper was on its way.
+        for below in fs::read_dir(&cgroup).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
+            let _ = fs::remove_dir(below.path());
+        }
         fs::remove_dir(&cgroup).map_err(|e| format!("a cgroup is left and not empty: {}: {e}", cgroup.display()))?;
     }
     Ok(took)
