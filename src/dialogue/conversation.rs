@@ -443,7 +443,7 @@ static EPOCH: Lazy<Instant> = Lazy::new(Instant::now);
 /// A look and a yield take a microsecond or two, unless somebody else has used the processor meanwhile.
 const LOST_SLICE: Duration = Duration::from_micros(200);
 
-/// For how long the machine counts as crowded after that: a hundred times what the next try can cost.
+/// For how long the machine counts as crowded after that: ten times what the next try can cost, which is a slice.
 const CROWDED_FOR: Duration = Duration::from_millis(50);
 
 impl Crowded {

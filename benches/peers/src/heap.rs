@@ -63,6 +63,7 @@ pub fn measure(options: &Options) -> Result {
     Ok(())
 }
 
+/// A pause between two spawns, so that what foster does ahead of need is done, as it is in a test that does something else.
 fn settle() {
     std::thread::sleep(std::time::Duration::from_millis(2));
 }
