@@ -69,7 +69,7 @@ impl Group {
             _ => "it has not reacted to SIGKILL yet".to_owned(),
         };
         let start = procfs::stat(pid).map_or(0, |stat| stat.start);
-        Some(Survivor { pid, start, command: procfs::command_line(pid), reason })
+        Some(Survivor { pid, start, command: procfs::command_line(pid, Instant::now()), reason })
     }
 
     /// Kills whoever has come to the group meanwhile, and reaps the leader, which has ended.

@@ -29,7 +29,12 @@ pub(super) fn take() -> Option<(Link, i32)> {
 }
 
 /// Keeps it, if there is room; else its socket is closed, and it ends.
+///
+/// A copy of the test process, made by `fork`, may hear the end of its parent's helper; the keeper is not its own.
 pub(super) fn put(link: Link, keeper: i32) {
+    if super::start::running().is_none() {
+        return;
+    }
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     if idle.len() < MOST && link.is_clear() {
         idle.push(Idle { link, keeper, owner: process::own_pid() });

@@ -323,13 +323,14 @@ impl Keeper {
     /// Everything that is alive below this keeper, but not (any more) below the helper.
     fn outside_helper(&self) -> Vec<Found> {
         let mut found = Vec::new();
+        let patience = Instant::now() + procfs::EXEC_LIMIT;
         for child in procfs::children(process::own_pid()) {
             if Some(child) != self.helper || self.status.is_some() {
                 let alive = |s: &procfs::Stat| !s.is_zombie();
                 let below = procfs::descendants(child).into_iter().filter(alive);
                 for stat in procfs::stat(child).filter(alive).into_iter().chain(below) {
                     if found.len() < MOST_FOUND {
-                        let command = procfs::command_line(stat.pid).chars().take(LONGEST_COMMAND).collect();
+                        let command = procfs::command_line(stat.pid, patience).chars().take(LONGEST_COMMAND).collect();
                         found.push(Found { pid: stat.pid, command });
                     }
                 }

@@ -17,7 +17,7 @@ use super::protocol::{Frame, VERSION};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::exit::exit_now;
 use crate::sys::fds::{Until, pipe, poll, write_some};
-use crate::sys::reexec::{self, Marker, forget_origin};
+use crate::sys::reexec::{Marker, forget_origin};
 use crate::sys::tree::{self, Survivor};
 use crate::sys::{AsFd, BorrowedFd, process, procfs, signals, socket};
 
@@ -37,9 +37,9 @@ const KEEPER_SLACK: Duration = Duration::from_secs(3);
 /// How long a reply may wait for room in the socket.
 const REPLY_LIMIT: Duration = Duration::from_secs(1);
 
-/// How the names of directories and cgroups begin that are made for this test process.
-pub(super) fn name_prefix(test_process: i32) -> String {
-    format!("foster-{test_process}-")
+/// What the directory and the cgroup are called that are made for this test process; both sides know it.
+pub(super) fn name(marker: &Marker) -> String {
+    format!("foster-{}-{:016x}", marker.test_process, marker.nonce)
 }
 
 /// The guardian's whole life. Never returns: what comes after it is the `main` of a test binary.
@@ -96,8 +96,7 @@ impl Guardian {
         match Guardian::equip(control, goodbye, marker, runner, &temp_dir) {
             Ok(mut guardian) => {
                 if cgroups {
-                    let name = guardian.root.file_name().unwrap_or_default().to_string_lossy();
-                    guardian.cgroups = Cgroup::probe(&name);
+                    guardian.cgroups = Cgroup::probe(&name(marker));
                 }
                 // If there is no room for it now, it is made when it is needed, or refused then.
                 let _ = guardian.ensure_spare();
@@ -147,7 +146,7 @@ impl Guardian {
             .ok()
             .filter(|_| procfs::stat(marker.test_process).is_some_and(|s| s.parent == runner));
         // Only a name: the test process makes it when the first fixture wants a directory, and most never do.
-        let root = temp_dir.join(format!("{}{:016x}", name_prefix(marker.test_process), reexec::nonce()));
+        let root = temp_dir.join(name(marker));
         Ok(Guardian {
             control,
             goodbye,

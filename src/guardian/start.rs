@@ -110,7 +110,7 @@ impl Obstacle {
 }
 
 /// The guardian, if one was started by this very process.
-fn running() -> Option<&'static Guardian> {
+pub(super) fn running() -> Option<&'static Guardian> {
     let guardian = GUARDIAN.get()?.as_ref().ok()?;
     (guardian.owner == process::own_pid()).then_some(guardian)
 }
@@ -178,7 +178,7 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
             // Whatever it is, it is our own unreaped child.
             let _ = child.kill();
             let _ = child.wait();
-            Cgroup::sweep(&super::root::name_prefix(process::own_pid()));
+            Cgroup::forget(&super::root::name(&marker));
             Err(match answer {
                 Ok(Frame::Unable { errno, reason }) if crate::sys::is_exhaustion(errno) => {
                     drop(reason);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::options::HINTS;
 use crate::report::seconds;
@@ -44,7 +44,7 @@ impl Leak {
         Leak {
             pid,
             start,
-            command: cut(procfs::command_line(pid)),
+            command: cut(procfs::command_line(pid, Instant::now() + procfs::EXEC_LIMIT)),
             state,
             age: details::age(start),
             dir: details::working_dir(pid),

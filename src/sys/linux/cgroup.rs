@@ -43,13 +43,10 @@ impl Cgroup {
         Ok(made)
     }
 
-    /// Removes what a guardian of this process has made that was killed before it could say where.
-    ///
-    /// `prefix` carries the number of this process, so nobody else who lives makes such names; and what is in use stays.
-    pub(crate) fn sweep(prefix: &str) {
-        let entries = own_directory().and_then(|own| std::fs::read_dir(own).ok()).into_iter().flatten().flatten();
-        for entry in entries.filter(|e| e.file_name().as_bytes().starts_with(prefix.as_bytes())) {
-            Cgroup(entry.path()).remove_all();
+    /// Removes what a guardian has made under this name that was killed before it could say where.
+    pub(crate) fn forget(name: &str) {
+        if let Some(own) = own_directory() {
+            Cgroup(own.join(name)).remove_all();
         }
     }
 

@@ -121,15 +121,16 @@ pub(crate) fn descendants(root: i32) -> Vec<Stat> {
 }
 
 /// How long a process may take from the point in its `exec` at which it has no arguments to the one at which it has some.
-const EXEC_LIMIT: Duration = Duration::from_millis(10);
+pub(crate) const EXEC_LIMIT: Duration = Duration::from_millis(10);
 
-/// The command line, for people; the name in brackets when there is none (zombies, kernel threads).
-pub(crate) fn command_line(pid: i32) -> String {
+/// The command line, for people; the name in brackets when there is none (zombies, kernel threads, who is ending).
+///
+/// Empty in the middle of an exec as well, when the new program has its name already: until `patience` is over it is
+/// asked again. One limit serves a whole report, which may name hundreds.
+pub(crate) fn command_line(pid: i32, patience: Instant) -> String {
     let read = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut bytes = read();
-    // Empty in the middle of an exec as well, when the new program has its name already: then it is asked again.
-    let began = Instant::now();
-    while bytes.is_empty() && began.elapsed() < EXEC_LIMIT && stat(pid).is_some_and(|s| !s.is_zombie()) {
+    while bytes.is_empty() && Instant::now() < patience && stat(pid).is_some_and(|s| !s.is_zombie()) {
         std::thread::yield_now();
         bytes = read();
     }

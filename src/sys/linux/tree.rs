@@ -213,7 +213,8 @@ fn survivors(own: i32, spared: &BTreeSet<i32>, refused: &BTreeMap<i32, io::Error
             left.push(Survivor {
                 pid,
                 start: stat.start,
-                command: procfs::command_line(pid),
+                // Time is up already.
+                command: procfs::command_line(pid, Instant::now()),
                 reason: reason(&stat, refused.get(&pid)),
             });
         }
