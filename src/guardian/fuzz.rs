@@ -34,15 +34,14 @@ pub enum End {
     Refused,
 }
 
-/// Sends the chunks through a socket, one after the other, and takes out what a link makes of them, as soon as it can.
+/// Sends the chunks through a socket, one after the other, and hands over what a link makes of them, as soon as it can.
 ///
 /// # Panics
 ///
 /// When a chunk is larger than a socket's buffer.
-pub fn receive(chunks: &[&[u8]]) -> (Vec<Decoded>, End) {
+pub fn receive(chunks: &[&[u8]], mut each: impl FnMut(Decoded)) -> End {
     let (ours, theirs) = socket::pair().expect("a socket");
     let mut link = Link::new(theirs);
-    let mut frames = Vec::new();
     for chunk in chunks {
         let mut rest = *chunk;
         while !rest.is_empty() {
@@ -51,14 +50,14 @@ pub fn receive(chunks: &[&[u8]]) -> (Vec<Decoded>, End) {
         }
         loop {
             match link.next() {
-                Ok(Next::Frame(frame)) => frames.push(Decoded(frame)),
+                Ok(Next::Frame(frame)) => each(Decoded(frame)),
                 Ok(Next::NotYet) => break,
                 Ok(Next::Closed) => unreachable!("our end is open"),
-                Err(_) => return (frames, End::Refused),
+                Err(_) => return End::Refused,
             }
         }
     }
-    (frames, End::NotYet)
+    End::NotYet
 }
 
 /// One frame of each kind, as a fuzzer's first corpus.

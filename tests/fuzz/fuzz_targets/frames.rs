@@ -56,6 +56,13 @@ fn allowed(bytes: usize) -> usize {
     8 * bytes + 1024
 }
 
+/// All frames that a link makes of the chunks.
+fn collect(chunks: &[&[u8]]) -> (Vec<Decoded>, End) {
+    let mut frames = Vec::new();
+    let end = receive(chunks, |frame| frames.push(frame));
+    (frames, end)
+}
+
 fn check(data: &[u8]) {
     // As the body of one frame.
     let (frame, used) = peak(|| Decoded::from_body(data));
@@ -75,8 +82,8 @@ fn check(data: &[u8]) {
         let longer = [&bytes[4..], &[0]].concat();
         assert_eq!(Decoded::from_body(&longer), None, "with a byte too many");
         let (start, end) = bytes.split_at(data.iter().map(|b| usize::from(*b)).sum::<usize>() % bytes.len());
-        assert_eq!(receive(&[start]), (Vec::new(), End::NotYet), "half a frame");
-        let whole = receive(&[start, end]);
+        assert_eq!(collect(&[start]), (Vec::new(), End::NotYet), "half a frame");
+        let whole = collect(&[start, end]);
         if frame.has_descriptors() {
             assert_eq!(whole, (Vec::new(), End::Refused), "its descriptors are missing");
         } else {
@@ -86,10 +93,13 @@ fn check(data: &[u8]) {
     // As what comes through the socket: where the stream is cut makes no difference.
     let middle = data.first().map_or(0, |b| usize::from(*b)) * data.len() / 256;
     let (start, end) = data.split_at(middle);
-    let (whole, used) = peak(|| receive(&[data]));
-    // The link and its frames, one copy of the bytes that have come, and the stack's buffer is not counted.
+    let whole = collect(&[data]);
+    assert_eq!(collect(&[start, end]), whole, "cut at {middle}");
+    // What the link itself needs: one frame at a time, and one copy of the bytes that have come, whose buffer has doubled until
+    // they fitted. (What is kept of short frames is many times as long as they are, but nobody keeps them.)
+    let (end, used) = peak(|| receive(&[data], drop));
+    assert_eq!(end, whole.1);
     assert!(used <= allowed(data.len()) + 4 * data.len() + 64 * 1024, "{used} bytes for a stream of {}", data.len());
-    assert_eq!(receive(&[start, end]), whole, "cut at {middle}");
 }
 
 /// The longest frame that a link accepts, full of the items that grow most, needs no allocation that is longer.
@@ -105,8 +115,17 @@ fn check_the_longest() {
     assert!(largest <= LIMIT, "{largest} bytes at once for a frame of {LIMIT}");
 }
 
+/// The shortest frames, as many as fit into what a fuzzer tries: twenty times as long when somebody keeps them all.
+fn check_many_short() {
+    const WANT_KEEPER: [u8; 5] = [1, 0, 0, 0, 3];
+    let stream = WANT_KEEPER.repeat(4096 / WANT_KEEPER.len());
+    assert_eq!(collect(&[&stream]).0.len(), 4096 / WANT_KEEPER.len());
+    check(&stream);
+}
+
 fn prepare() {
     check_the_longest();
+    check_many_short();
     write_seeds();
 }
 
