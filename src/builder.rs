@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
@@ -11,12 +12,15 @@ use tempfile::TempDir;
 
 use crate::dialogue::conversation::Conversation;
 use crate::dialogue::life::Life;
+use crate::dialogue::matcher::IntoMatcher;
+use crate::dialogue::watch::Unwanted;
 use crate::dialogue::window;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fixture::Fixture;
-use crate::guardian::handle::{self, Failure, Request};
+use crate::guardian::handle::{self, Failure, Handle, Request};
 use crate::guardian::start;
 use crate::hooks;
+use crate::ready::Ready;
 use crate::registry;
 use crate::report::Subject;
 use crate::settings::scaled;
@@ -51,6 +55,8 @@ pub struct FixtureBuilder {
     limit: Duration,
     policy: Stop,
     capacity: usize,
+    unwanted: Unwanted,
+    ready: Option<Ready>,
 }
 
 impl FixtureBuilder {
@@ -67,6 +73,8 @@ impl FixtureBuilder {
             limit: DEFAULT_TIMEOUT,
             policy: Stop::default(),
             capacity: window::CAPACITY,
+            unwanted: Unwanted::default(),
+            ready: None,
         }
     }
 
@@ -178,26 +186,106 @@ impl FixtureBuilder {
         self
     }
 
+    /// A line, on standard output or standard error, that must not come: from then on every wait fails at once, whatever it
+    /// waits for.
+    ///
+    /// Can be called several times. Looks at complete lines, also at those that expectations pass over; a text, a template or
+    /// a pattern may stand anywhere in the line.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::prelude::*;
+    ///
+    /// # fn main() -> foster::Result {
+    /// let fx = Fixture::command("sh")
+    ///     .args(["-c", "echo \"thread 'main' panicked at src/main.rs:1\" >&2; read never"])
+    ///     .fail_on("panicked at")
+    ///     .spawn()?;
+    /// let error = fx.expect("ready").unwrap_err();
+    /// assert_eq!(error.kind(), foster::ErrorKind::Unwanted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail_on<K>(self, matcher: impl IntoMatcher<K> + 'static) -> Self {
+        self.unwanted.add(matcher.into_matcher());
+        self
+    }
+
+    /// When the helper counts as started: [`spawn`](FixtureBuilder::spawn) waits for it, for as long as
+    /// [`timeout`](FixtureBuilder::timeout) says.
+    ///
+    /// A helper that ends before it is ready fails the spawn at once, with what it has said.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::prelude::*;
+    ///
+    /// # fn main() -> foster::Result {
+    /// let fx = Fixture::command("sh")
+    ///     .args(["-c", "echo starting; echo listening on 127.0.0.1:4711; read never"])
+    ///     .ready(Ready::line(like("listening on {addr}")))
+    ///     .spawn()?;
+    /// let addr: std::net::SocketAddr = fx.capture("addr")?;
+    /// assert_eq!(addr.port(), 4711);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ready(mut self, ready: Ready) -> Self {
+        self.ready = Some(ready);
+        self
+    }
+
     /// Starts the helper.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Spawn`] when the program cannot be started: the message names the step, the path and the errno.
     /// [`ErrorKind::InvalidInput`] for a NUL byte in an argument, [`ErrorKind::Io`] when descriptors or memory have run
-    /// out, [`ErrorKind::Level`] when `FOSTER_REQUIRE` is not met, [`ErrorKind::Guardian`] when the guardian was killed.
+    /// out, those of [`expect`](Fixture::expect) when it does not become [ready](FixtureBuilder::ready),
+    /// [`ErrorKind::Level`] when `FOSTER_REQUIRE` is not met, [`ErrorKind::Guardian`] when the guardian was killed.
     ///
     /// # Platforms
     ///
     /// Linux.
     #[track_caller]
-    pub fn spawn(self) -> Result<Fixture> {
+    pub fn spawn(mut self) -> Result<Fixture> {
         let at = Location::caller();
+        let dir = std::mem::take(&mut self.own_dir);
+        if self.in_own_dir {
+            own_dir(&dir);
+        }
+        let (conversation, handle) = self.start(dir.get().map(TempDir::path), at)?;
+        let mut fixture = Fixture::new(conversation, handle, self, dir);
+        fixture.become_ready(at)?;
+        Ok(fixture)
+    }
+
+    pub(crate) fn policy(&self) -> Stop {
+        self.policy
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        scaled(self.limit)
+    }
+
+    pub(crate) fn readiness(&self) -> Option<&Ready> {
+        self.ready.as_ref()
+    }
+
+    /// Starts what is described; `own_dir` is the fixture's own directory, if it has one.
+    pub(crate) fn start(
+        &self,
+        own_dir: Option<&Path>,
+        at: &'static Location<'static>,
+    ) -> Result<(Arc<Conversation>, Handle)> {
         hooks::install();
         let label = self.label.clone().unwrap_or_else(|| {
             let name = Path::new(&self.program).file_name().unwrap_or(&self.program);
             name.to_string_lossy().into_owned()
         });
-        let dir = if self.in_own_dir { Some(self.dir().to_owned()) } else { self.dir.clone() };
+        let dir = if self.in_own_dir { own_dir.map(Path::to_owned) } else { self.dir.clone() };
         let request = Request {
             program: self.program.clone(),
             args: self.args.clone(),
@@ -206,6 +294,9 @@ impl FixtureBuilder {
             ladder: self.policy.ladder(),
         };
         let command = command_line(&request);
+        if let Some(why) = self.unwanted.problem().or_else(|| self.ready.as_ref().and_then(Ready::problem)) {
+            return Err(self.failed(&request, at, Failure::Nonsense(why)));
+        }
         let wiring = |e: std::io::Error| self.failed(&request, at, Failure::Wiring(e));
         let (stdin, to_helper) = fds::pipe().map_err(wiring)?;
         let (from_out, stdout) = fds::pipe().map_err(wiring)?;
@@ -220,8 +311,9 @@ impl FixtureBuilder {
         registry::record_helper(handle.pid(), &label, &command, at);
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
-        let conversation = Conversation::new(to_helper, [from_out, from_err], life, subject, self.capacity);
-        Ok(Fixture::new(conversation, handle, self.policy, scaled(self.limit), self.own_dir))
+        let conversation =
+            Conversation::new(to_helper, [from_out, from_err], life, subject, self.capacity, &self.unwanted);
+        Ok((conversation, handle))
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
@@ -241,6 +333,7 @@ impl FixtureBuilder {
     fn failed(&self, request: &Request, at: &'static Location<'static>, failure: Failure) -> Error {
         let program = self.program.to_string_lossy();
         let (kind, why, source) = match failure {
+            Failure::Nonsense(why) => (ErrorKind::InvalidInput, why, None),
             Failure::Nul(what) => (ErrorKind::InvalidInput, format!("{what} contains a NUL byte"), None),
             Failure::Step(stage, e) => (ErrorKind::Spawn, explain(request, stage, &e), Some(e)),
             Failure::Wiring(e) => (ErrorKind::Io, crate::sys::name_shortage(&e).to_owned(), Some(e)),

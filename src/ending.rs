@@ -51,29 +51,35 @@ impl Fixture {
                 window.consume(window.unread().len());
             }
         };
-        let limit = deadline(self.limit);
+        let limit = deadline(self.limit());
         let ended = self.conversation.wait(limit, |state| {
             collect(state);
+            if let Some(tripped) = &state.tripped {
+                return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
+            }
             let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(Err))
+            exit.or_else(|| state.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
         });
         let status = match ended {
             None => {
-                let why = format!("it has not ended within {}, though its input has", seconds(self.limit));
+                let why = format!("it has not ended within {}, though its input has", seconds(self.limit()));
                 let help = "a program that does not leave at the end of its input is ended with `stop()`, or given more \
                             time with `.timeout(…)`";
                 return Err(self.fail_with(ErrorKind::Timeout, "finish", at, &why, help));
             }
-            ended => self.exit_of(ended, self.limit, "finish", at)?,
+            ended => self.exit_of(ended, self.limit(), "finish", at)?,
         };
         self.begin_stop();
-        let stopped = self.await_end("finish", self.policy.ladder().total(), at)?;
+        let stopped = self.await_end("finish", self.policy().ladder().total(), at)?;
         // Nobody is left who could hold the streams open, except at level L1.
         let closed = self.conversation.wait(limit, |state| {
             collect(state);
             (state.stream(Channel::Stdout).is_eof() && state.stream(Channel::Stderr).is_eof()).then_some(())
         });
         let state = self.conversation.lock();
+        if let Some(tripped) = &state.tripped {
+            return Err(self.fail(&state, ErrorKind::Unwanted, "finish", String::new(), at, &tripped.to_string()));
+        }
         if closed.is_none() {
             let why = "its output does not end: a process that escaped holds it open";
             return Err(self.fail(&state, ErrorKind::Timeout, "finish", String::new(), at, why));
@@ -110,7 +116,7 @@ impl Fixture {
         if over {
             return;
         }
-        let ladder: Ladder = self.policy.ladder();
+        let ladder: Ladder = self.policy().ladder();
         if ladder.eof.is_some() {
             self.conversation.close_stdin();
         }
@@ -155,14 +161,14 @@ impl Fixture {
     /// What a wait for the exit means.
     pub(crate) fn exit_of(
         &self,
-        ended: Option<Result<ExitStatus, String>>,
+        ended: Option<Result<ExitStatus, (ErrorKind, String)>>,
         limit: Duration,
         verb: &str,
         at: &'static Location<'static>,
     ) -> Result<ExitStatus> {
         let (kind, why) = match ended {
             Some(Ok(status)) => return Ok(status),
-            Some(Err(lost)) => (ErrorKind::Guardian, lost),
+            Some(Err(failed)) => failed,
             None => (ErrorKind::Timeout, format!("timed out after {}", seconds(limit))),
         };
         let state = self.conversation.lock();
@@ -189,7 +195,7 @@ impl Drop for Fixture {
         if !over {
             self.begin_stop();
             // Whatever is wrong now, the keeper and the guardian go on with it; there is nobody to tell.
-            let _ = self.await_end("stop", self.policy.ladder().total(), Location::caller());
+            let _ = self.await_end("stop", self.policy().ladder().total(), Location::caller());
         }
         self.conversation.close_stdin();
     }
@@ -219,6 +225,6 @@ pub fn stop_all<F: Borrow<Fixture>>(fixtures: impl IntoIterator<Item = F>) -> Re
         fixture.borrow().begin_stop();
     }
     let results: Vec<Result<Stopped>> =
-        fixtures.iter().map(|f| f.borrow().await_end("stop", f.borrow().policy.ladder().total(), at)).collect();
+        fixtures.iter().map(|f| f.borrow().await_end("stop", f.borrow().policy().ladder().total(), at)).collect();
     results.into_iter().collect()
 }

@@ -28,6 +28,10 @@ pub enum ErrorKind {
     Timeout,
     /// The next line is another one than expected.
     Mismatch,
+    /// Something came that was not to come.
+    Unwanted,
+    /// A capture is missing, or is not of the type that was asked for.
+    Capture,
     /// The helper ended while something was expected of it.
     Exited,
     /// The stream ended while something was expected on it.

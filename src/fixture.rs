@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::Location;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use tempfile::TempDir;
 use crate::builder::{self, FixtureBuilder};
 use crate::dialogue::channel::{Input, Output};
 use crate::dialogue::conversation::{Conversation, State};
-use crate::dialogue::matcher::{IntoMatcher, Match};
+use crate::dialogue::found::{self, Match};
+use crate::dialogue::matcher::{IntoMatcher, IntoMatchers};
+use crate::dialogue::search::Captures;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guardian::handle::Handle;
 use crate::report::{self, Attempt, status};
@@ -22,7 +25,7 @@ use crate::settings::scaled;
 use crate::signal::Signal;
 use crate::stop::{Stop, Stopped};
 use crate::sys::process;
-use crate::transcript::Transcript;
+use crate::transcript::{Mark, Transcript};
 use crate::within::Within;
 
 /// A helper that runs, and everything below it; ended when dropped, and if it is never dropped, all the same.
@@ -53,8 +56,9 @@ use crate::within::Within;
 pub struct Fixture {
     pub(crate) conversation: Arc<Conversation>,
     pub(crate) handle: Handle,
-    pub(crate) policy: Stop,
-    pub(crate) limit: Duration,
+    /// What it was made from, for [`restart`](Fixture::restart).
+    pub(crate) spec: FixtureBuilder,
+    pub(crate) captures: Captures,
     pub(crate) dir: OnceCell<TempDir>,
     /// The process that spawned it; a copy made by `fork` must not end it.
     pub(crate) owner: i32,
@@ -79,11 +83,80 @@ impl Fixture {
     pub(crate) fn new(
         conversation: Arc<Conversation>,
         handle: Handle,
-        policy: Stop,
-        limit: Duration,
+        spec: FixtureBuilder,
         dir: OnceCell<TempDir>,
     ) -> Fixture {
-        Fixture { conversation, handle, policy, limit, dir, owner: process::own_pid() }
+        Fixture { conversation, handle, spec, captures: Captures::new(), dir, owner: process::own_pid() }
+    }
+
+    /// How long each expectation may take.
+    pub(crate) fn limit(&self) -> Duration {
+        self.spec.limit()
+    }
+
+    /// Waits until the helper counts as started.
+    pub(crate) fn become_ready(&mut self, at: &'static Location<'static>) -> Result {
+        if let Some(ready) = self.spec.readiness() {
+            self.captures = ready.wait(self, at)?;
+        }
+        Ok(())
+    }
+
+    /// The value under this name in what made the helper [ready](FixtureBuilder::ready).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Capture`] when there is none of this name, or when it is no `T`.
+    #[track_caller]
+    pub fn capture<T>(&self, name: &str) -> Result<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let ready = self.spec.readiness().map_or_else(|| "no condition of readiness".to_owned(), ToString::to_string);
+        found::parse(&self.captures, name, &ready)
+    }
+
+    /// Stops the helper and starts it again, as it was built, in the same [directory](Fixture::dir), and waits until it is
+    /// ready.
+    ///
+    /// Nothing is left of the old conversation: what was unread is gone, and the transcript begins anew.
+    /// [`Input`] and [`Output`] handles stay with the helper that they were made for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`stop`](Fixture::stop) and of [`spawn`](FixtureBuilder::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::prelude::*;
+    ///
+    /// # fn main() -> foster::Result {
+    /// let mut fx = Fixture::command("sh")
+    ///     .args(["-c", "echo started >> log; wc -l < log; read never"])
+    ///     .in_own_dir()
+    ///     .spawn()?;
+    /// fx.expect_line("1")?;
+    /// fx.restart()?;
+    /// fx.expect_line("2")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn restart(&mut self) -> Result {
+        let at = Location::caller();
+        self.begin_stop();
+        self.await_end("restart", self.policy().ladder().total(), at)?;
+        let (conversation, handle) = self.spec.start(self.dir.get().map(TempDir::path), at)?;
+        self.conversation = conversation;
+        self.handle = handle;
+        self.captures.clear();
+        self.become_ready(at)
+    }
+
+    pub(crate) fn policy(&self) -> Stop {
+        self.spec.policy()
     }
 
     /// The helper's pid. After it has ended, the number may come to mean another process.
@@ -118,11 +191,11 @@ impl Fixture {
     /// # }
     /// ```
     pub fn within(&self, limit: Duration) -> Within<'_> {
-        Within { fixture: self, limit: scaled(limit) }
+        Within { fixture: self, limit: scaled(limit), chosen: true }
     }
 
     fn usual(&self) -> Within<'_> {
-        Within { fixture: self, limit: self.limit }
+        Within { fixture: self, limit: self.limit(), chosen: false }
     }
 
     /// A handle on the helper's standard input, for other threads.
@@ -197,6 +270,98 @@ impl Fixture {
     #[track_caller]
     pub fn expect_line<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
         self.usual().expect_line(matcher)
+    }
+
+    /// Waits for a prompt on standard output; see [`Output::expect_prompt`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_prompt`].
+    #[track_caller]
+    pub fn expect_prompt<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.usual().expect_prompt(matcher)
+    }
+
+    /// Waits for one of several on standard output; see [`Output::expect_any`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_any`].
+    #[track_caller]
+    pub fn expect_any<K>(&self, matchers: impl IntoMatchers<K>) -> Result<(usize, Match)> {
+        self.usual().expect_any(matchers)
+    }
+
+    /// Waits for all of several on standard output, in any order; see [`Output::expect_unordered`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_unordered`].
+    #[track_caller]
+    pub fn expect_unordered<K>(&self, matchers: impl IntoMatchers<K>) -> Result<Vec<Match>> {
+        self.usual().expect_unordered(matchers)
+    }
+
+    /// Nothing comes on standard output for this long; see [`Output::expect_silence`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_silence`].
+    #[track_caller]
+    pub fn expect_silence(&self, duration: Duration) -> Result {
+        self.stdout().expect_silence(duration)
+    }
+
+    /// Nothing like this is unread on standard output; see [`Output::expect_none`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_none`].
+    #[track_caller]
+    pub fn expect_none<K>(&self, matcher: impl IntoMatcher<K>) -> Result {
+        self.usual().expect_none(matcher)
+    }
+
+    /// Takes the first line that matches out of standard output, and leaves those before it; see [`Output::select`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::select`].
+    #[track_caller]
+    pub fn select<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.usual().select(matcher)
+    }
+
+    /// Sends a line, and waits for the first later place on standard output that matches.
+    ///
+    /// What had arrived before the question is no answer to it: it is passed over, and [`Match::skipped`] has it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Input::send`] and of [`Output::expect`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> foster::Result {
+    /// let fx = foster::Fixture::command("sh").args(["-c", "echo 4; while read a; do echo $((a)); done"]).spawn()?;
+    /// fx.ask("2 + 2", "4")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn ask<K>(&self, line: &str, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.usual().ask(line, matcher)
+    }
+
+    /// Sends a line, such as a password, that no transcript and no report ever shows; see [`Input::send_secret`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Input::send`].
+    #[track_caller]
+    pub fn send_secret(&self, secret: &str) -> Result {
+        self.usual().send_secret(secret)
     }
 
     /// Waits for the end of standard output; what had not been consumed.
@@ -300,7 +465,7 @@ impl Fixture {
     pub fn stop(&self) -> Result<Stopped> {
         let at = Location::caller();
         self.begin_stop();
-        self.await_end("stop", self.policy.ladder().total(), at)
+        self.await_end("stop", self.policy().ladder().total(), at)
     }
 
     /// What has been said so far; `eprintln!("{}", fx.transcript())` shows it.
@@ -309,6 +474,31 @@ impl Fixture {
         // What has arrived, but was not read yet, belongs to it.
         self.conversation.wait(Some(Instant::now()), |_| None::<()>);
         self.conversation.lock().transcript.clone()
+    }
+
+    /// This moment, for [`since`](Fixture::since).
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.transcript().mark()
+    }
+
+    /// What has been said since this moment, whether an expectation has consumed it or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> foster::Result {
+    /// let fx = foster::Fixture::command("cat").spawn()?;
+    /// fx.ask("one", "one")?;
+    /// let mark = fx.mark();
+    /// fx.ask("two", "two")?;
+    /// assert_eq!(fx.since(mark).stdout(), "two\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn since(&self, mark: Mark) -> Transcript {
+        self.transcript().since(mark)
     }
 
     fn refused(&self, verb: &str, object: String, at: &'static Location<'static>, e: std::io::Error) -> Error {

@@ -12,6 +12,7 @@ mod fixture;
 mod guardian;
 mod hooks;
 mod level;
+mod ready;
 mod report;
 mod settings;
 mod signal;
@@ -22,15 +23,20 @@ mod within;
 
 pub use builder::FixtureBuilder;
 pub use dialogue::channel::{Input, Lines, Output};
-pub use dialogue::matcher::{IntoMatcher, Match, Matcher, ViaClosure, ViaPredicate, ViaText};
+pub use dialogue::found::Match;
+pub use dialogue::matcher::{IntoMatcher, IntoMatchers, Matcher, ViaClosure, ViaList, ViaPredicate, ViaText};
+#[cfg(feature = "regex")]
+pub use dialogue::pattern::{Pattern, regex};
+pub use dialogue::template::{Template, like};
 pub use ending::stop_all;
 pub use error::{Error, ErrorKind, Result};
 pub use finished::Finished;
 pub use fixture::Fixture;
 pub use level::{Level, level};
+pub use ready::Ready;
 pub use signal::Signal;
 pub use stop::{Escapee, Stop, Stopped};
-pub use transcript::Transcript;
+pub use transcript::{Mark, Transcript};
 pub use within::Within;
 
 #[cfg(feature = "leakcheck")]
@@ -40,7 +46,9 @@ pub mod leakcheck;
 ///
 /// It brings the traits and functions of [`predicates`], too: `predicate::str::contains("…")`.
 pub mod prelude {
-    pub use crate::{Fixture, FixtureBuilder, Signal, Stop};
+    #[cfg(feature = "regex")]
+    pub use crate::regex;
+    pub use crate::{Fixture, FixtureBuilder, Ready, Signal, Stop, like};
     pub use predicates::prelude::*;
 }
 

@@ -60,7 +60,9 @@ pub(crate) fn failure(
     if let Some(help) = help {
         let _ = writeln!(text, "\n  help: {help}");
     }
-    Error::new(kind, message).with_report(text)
+    // Once more, for what the test itself has put into words.
+    let clean = |text: String| String::from_utf8_lossy(&state.redacted(text.as_bytes())).into_owned();
+    Error::new(kind, clean(message)).with_report(clean(text))
 }
 
 /// What a test that panics prints about each of its helpers: the panic itself says nothing about them.
@@ -128,6 +130,7 @@ fn describe_stream(state: &State, channel: Channel) -> String {
     let mut text = if unread.is_empty() {
         "nothing unread".to_owned()
     } else {
+        let (length, unread) = (unread.len(), state.redacted(unread));
         // Of what was to be expected, the next is of interest; of complaints, the last.
         let shown = match channel {
             Channel::Stdout => &unread[..unread.len().min(UNREAD_BYTES)],
@@ -135,8 +138,8 @@ fn describe_stream(state: &State, channel: Channel) -> String {
         };
         let dots = if shown.len() < unread.len() { "..." } else { "" };
         let (before, after) = if channel == Channel::Stdout { ("", dots) } else { (dots, "") };
-        let bytes = if unread.len() == 1 { "byte" } else { "bytes" };
-        format!("{} {bytes} unread: \"{before}{}{after}\"", unread.len(), Visible(shown))
+        let bytes = if length == 1 { "byte" } else { "bytes" };
+        format!("{length} {bytes} unread: \"{before}{}{after}\"", Visible(shown))
     };
     if stream.window.dropped() > 0 {
         let _ = write!(text, ", {} older bytes dropped unread", stream.window.dropped());

@@ -3,13 +3,15 @@
 use std::panic::Location;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dialogue::channel::{Input, Output};
 use crate::dialogue::conversation::Channel;
-use crate::dialogue::expect::deadline;
-use crate::dialogue::matcher::{IntoMatcher, Match};
-use crate::error::Result;
+use crate::dialogue::expect::{Wait, deadline};
+use crate::dialogue::found::Match;
+use crate::dialogue::matcher::{IntoMatcher, IntoMatchers};
+use crate::dialogue::verbs::Place;
+use crate::error::{ErrorKind, Result};
 use crate::fixture::Fixture;
 
 /// The verbs of a [`Fixture`] with another time limit; see [`Fixture::within`].
@@ -18,6 +20,8 @@ use crate::fixture::Fixture;
 pub struct Within<'a> {
     pub(crate) fixture: &'a Fixture,
     pub(crate) limit: Duration,
+    /// Chosen by the caller, not the fixture's usual one.
+    pub(crate) chosen: bool,
 }
 
 impl Within<'_> {
@@ -40,7 +44,7 @@ impl Within<'_> {
     }
 
     fn stream(&self, channel: Channel) -> Output {
-        Output { conversation: Arc::clone(&self.fixture.conversation), channel, limit: self.limit }
+        Output { conversation: Arc::clone(&self.fixture.conversation), channel, limit: self.limit, chosen: self.chosen }
     }
 
     /// See [`Fixture::send`].
@@ -83,6 +87,84 @@ impl Within<'_> {
         self.stdout().expect_line(matcher)
     }
 
+    /// See [`Output::expect_prompt`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_prompt`].
+    #[track_caller]
+    pub fn expect_prompt<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.stdout().expect_prompt(matcher)
+    }
+
+    /// See [`Output::expect_any`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_any`].
+    #[track_caller]
+    pub fn expect_any<K>(&self, matchers: impl IntoMatchers<K>) -> Result<(usize, Match)> {
+        self.stdout().expect_any(matchers)
+    }
+
+    /// See [`Output::expect_unordered`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_unordered`].
+    #[track_caller]
+    pub fn expect_unordered<K>(&self, matchers: impl IntoMatchers<K>) -> Result<Vec<Match>> {
+        self.stdout().expect_unordered(matchers)
+    }
+
+    /// See [`Output::expect_none`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::expect_none`].
+    #[track_caller]
+    pub fn expect_none<K>(&self, matcher: impl IntoMatcher<K>) -> Result {
+        self.stdout().expect_none(matcher)
+    }
+
+    /// See [`Output::select`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::select`].
+    #[track_caller]
+    pub fn select<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.stdout().select(matcher)
+    }
+
+    /// See [`Fixture::ask`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Fixture::ask`].
+    #[track_caller]
+    pub fn ask<K>(&self, line: &str, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        let conversation = &self.fixture.conversation;
+        // What has arrived before the question is no answer to it.
+        conversation.wait(Some(Instant::now()), |_| None::<()>);
+        let position = conversation.lock().stream(Channel::Stdout).arrived();
+        let began = Instant::now();
+        self.send_line(line)?;
+        let left = self.limit.saturating_sub(began.elapsed());
+        let wait = Wait { conversation, channel: Channel::Stdout, limit: left, at: Location::caller() };
+        wait.run(Place::after(matcher.into_matcher(), position))
+    }
+
+    /// See [`Fixture::send_secret`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Input::send`].
+    #[track_caller]
+    pub fn send_secret(&self, secret: &str) -> Result {
+        self.input().send_secret(secret)
+    }
+
     /// See [`Fixture::expect_eof`].
     ///
     /// # Errors
@@ -102,8 +184,11 @@ impl Within<'_> {
     pub fn expect_exit(&self) -> Result<ExitStatus> {
         let at = Location::caller();
         let ended = self.fixture.conversation.wait(deadline(self.limit), |state| {
+            if let Some(tripped) = &state.tripped {
+                return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
+            }
             let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(Err))
+            exit.or_else(|| state.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
         });
         self.fixture.exit_of(ended, self.limit, "expect", at)
     }

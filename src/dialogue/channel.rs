@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::conversation::{Channel, Conversation};
 use super::expect::{EXIT_NEWS, Wait, deadline};
-use super::matcher::{IntoMatcher, Match};
+use super::found::Match;
+use super::matcher::{IntoMatcher, IntoMatchers};
 use super::stdin::SendError;
+use super::verbs::{Any, Eof, NextLine, Nothing, Place, Prompt, Select, Silence, Unordered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{self, Attempt, seconds};
 use crate::settings;
@@ -107,6 +109,18 @@ impl Input {
         sender
     }
 
+    /// Sends a line that no transcript and no report ever shows, not even when the helper repeats it: `[secret]` stands
+    /// there instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Input::send).
+    #[track_caller]
+    pub fn send_secret(&self, secret: &str) -> Result {
+        self.conversation.lock().transcript.secrets.add(secret.as_bytes());
+        self.send_from(&[secret.as_bytes(), b"\n"].concat(), Location::caller())
+    }
+
     pub(crate) fn send_from(&self, bytes: &[u8], at: &'static Location<'static>) -> Result {
         let error = match self.conversation.send(bytes, deadline(self.limit), at) {
             Ok(()) => return Ok(()),
@@ -135,6 +149,7 @@ impl Input {
             SendError::Closed => (ErrorKind::InputClosed, "its input is closed already".to_owned()),
             SendError::Io(e) => (ErrorKind::Io, e.to_string()),
         };
+        let bytes = &state.redacted(bytes)[..];
         let shown = &bytes[..bytes.len().min(SHOWN)];
         let dots = if shown.len() < bytes.len() { "..." } else { "" };
         let object = format!("{}{dots}", Visible(shown));
@@ -156,13 +171,15 @@ pub struct Output {
     pub(crate) conversation: Arc<Conversation>,
     pub(crate) channel: Channel,
     pub(crate) limit: Duration,
+    /// The limit was chosen for this handle.
+    pub(crate) chosen: bool,
 }
 
 impl Output {
     /// The same handle with another time limit for each call.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Output {
-        Output { limit: settings::scaled(limit), ..self.clone() }
+        Output { limit: settings::scaled(limit), chosen: true, ..self.clone() }
     }
 
     /// Waits for the first later place that matches, and consumes everything up to its end.
@@ -173,7 +190,7 @@ impl Output {
     /// Nothing is consumed then.
     #[track_caller]
     pub fn expect<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
-        self.wait(Location::caller()).expect(matcher.into_matcher())
+        self.wait(Location::caller()).run(Place::new(matcher.into_matcher()))
     }
 
     /// Waits for the next line, which has to match, and consumes it.
@@ -183,7 +200,147 @@ impl Output {
     /// [`ErrorKind::Mismatch`] if it is another line, and those of [`expect`](Output::expect). Nothing is consumed then.
     #[track_caller]
     pub fn expect_line<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
-        self.wait(Location::caller()).expect_line(matcher.into_matcher())
+        self.wait(Location::caller()).run(NextLine::new(matcher.into_matcher()))
+    }
+
+    /// Waits until what has arrived ends with this in the middle of a line, and consumes it: a prompt.
+    ///
+    /// A text, a template or a pattern has to be the end of the unfinished line; a predicate or a closure is asked about all
+    /// of that line. What is followed by more is no prompt.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Output::expect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::prelude::*;
+    ///
+    /// # fn main() -> foster::Result {
+    /// let fx = Fixture::command("sh").args(["-c", "printf 'name? '; read name; echo hello $name"]).spawn()?;
+    /// fx.expect_prompt("? ")?;
+    /// fx.send_line("Bob")?;
+    /// fx.expect_line("hello Bob")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn expect_prompt<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.wait(Location::caller()).run(Prompt(matcher.into_matcher()))
+    }
+
+    /// Waits for one of several, each found as [`expect`](Output::expect) finds it: its index, and what was found.
+    ///
+    /// Of those that have arrived, the one that begins first; of two that begin together, the first in the list.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Output::expect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::prelude::*;
+    ///
+    /// # fn main() -> foster::Result {
+    /// let fx = Fixture::command("sh").args(["-c", "echo refused: too late"]).spawn()?;
+    /// match fx.expect_any(("accepted", like("refused: {why}")))? {
+    ///     (0, _) => panic!("it is never accepted"),
+    ///     (_, refused) => assert_eq!(refused.get::<String>("why")?, "too late"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn expect_any<K>(&self, matchers: impl IntoMatchers<K>) -> Result<(usize, Match)> {
+        self.wait(Location::caller()).run(Any::new(matchers.into_matchers()))
+    }
+
+    /// Waits for all of several, in any order and each at a place of its own; what was found, in the order of the list.
+    ///
+    /// Consumes everything up to the end of the last one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Output::expect); the report says which are missing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> foster::Result {
+    /// let fx = foster::Fixture::command("printf").arg("two\\none\\nthree\\n").spawn()?;
+    /// fx.expect_unordered(["one", "two"])?;
+    /// fx.expect_line("three")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn expect_unordered<K>(&self, matchers: impl IntoMatchers<K>) -> Result<Vec<Match>> {
+        self.wait(Location::caller()).run(Unordered::new(matchers.into_matchers()))
+    }
+
+    /// Nothing comes for this long (scaled by `FOSTER_TIMEOUT_SCALE`), and nothing is unread but the end of the line of the
+    /// last match. The end of the stream is an answer at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unwanted`] as soon as something comes.
+    #[track_caller]
+    pub fn expect_silence(&self, duration: Duration) -> Result {
+        self.within(duration).wait(Location::caller()).run(Silence)
+    }
+
+    /// Nothing like this is there: in what is unread, or, with [`within`](Output::within), in what comes until then.
+    ///
+    /// Consumes nothing. The end of the stream is an answer at once. What stands there without a line ending counts as a
+    /// line.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unwanted`] as soon as it is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> foster::Result {
+    /// let fx = foster::Fixture::command("sh").args(["-c", "echo WARN: old >&2; echo ready; read never"]).spawn()?;
+    /// fx.expect("ready")?;
+    /// assert!(fx.stderr().expect_none("WARN").is_err());
+    /// fx.stderr().expect_none("panicked at")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn expect_none<K>(&self, matcher: impl IntoMatcher<K>) -> Result {
+        let wait = self.wait(Location::caller());
+        let limit = if self.chosen { self.limit } else { Duration::ZERO };
+        Wait { limit, ..wait }.run(Nothing::new(matcher.into_matcher()))
+    }
+
+    /// Waits for a line that matches, as a whole, and takes it out; the lines before it stay unread, in their order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Output::expect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::prelude::*;
+    ///
+    /// # fn main() -> foster::Result {
+    /// let fx = Fixture::command("printf").arg("event 1\\nreply 7\\nevent 2\\n").spawn()?;
+    /// let reply = fx.select(like("reply {number}"))?;
+    /// assert_eq!(reply.get::<u32>("number")?, 7);
+    /// fx.expect_line("event 1")?;
+    /// fx.expect_line("event 2")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn select<K>(&self, matcher: impl IntoMatcher<K>) -> Result<Match> {
+        self.wait(Location::caller()).run(Select::new(matcher.into_matcher()))
     }
 
     /// Waits for the end of the stream; what had not been consumed.
@@ -193,7 +350,7 @@ impl Output {
     /// [`ErrorKind::Timeout`], also when the helper has ended but something that it started holds the stream open.
     #[track_caller]
     pub fn expect_eof(&self) -> Result<String> {
-        let rest = self.wait(Location::caller()).expect_eof()?;
+        let rest = self.wait(Location::caller()).run(Eof)?;
         Ok(String::from_utf8_lossy(&rest).into_owned())
     }
 
@@ -204,7 +361,7 @@ impl Output {
     /// Those of [`expect`](Output::expect).
     #[track_caller]
     pub fn recv(&self) -> Result<String> {
-        Ok(self.wait(Location::caller()).next_line()?.text)
+        Ok(self.wait(Location::caller()).run(NextLine::any())?.text)
     }
 
     /// As [`recv`](Output::recv), with another time limit.
@@ -220,7 +377,7 @@ impl Output {
     /// The next line if it is there already.
     #[must_use]
     pub fn try_recv(&self) -> Option<String> {
-        Some(self.wait(Location::caller()).try_next_line()?.text)
+        Some(self.wait(Location::caller()).peek(NextLine::any())?.text)
     }
 
     /// All lines from now on, until the stream ends. A time-out is an item, and the iterator can be asked again after it.
@@ -276,7 +433,7 @@ impl Iterator for Lines {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Result<String>> {
-        match self.output.wait(self.at).next_line() {
+        match self.output.wait(self.at).run(NextLine::any()) {
             Err(e) if ended(&e) => None,
             other => Some(other.map(|line| line.text)),
         }

@@ -5,6 +5,7 @@
 //! leader has news or leaves. So a lone waiter, the usual case, pays for one `poll` and one `read` and for no hand-over
 //! between threads. While nobody waits, the [attendant](super::attendant) reads, so a helper never blocks on a full pipe.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -19,6 +20,7 @@ use once_cell::sync::Lazy;
 use super::attendant;
 use super::life::Life;
 use super::stdin::{SendError, Stdin};
+use super::watch::{Lookout, Tripped, Unwanted};
 use super::window::{Filled, Window};
 use crate::report::Subject;
 use crate::sys::fds::{Until, poll};
@@ -74,6 +76,11 @@ impl Stream {
         Stream { fd: Some(Arc::new(fd)), window: Window::new(capacity), mid_line: false, broken: None }
     }
 
+    /// How much of the stream has arrived, as a position in it.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.window.offset() + self.window.unread().len() as u64
+    }
+
     /// Has everything arrived that will ever arrive?
     pub(crate) fn is_eof(&self) -> bool {
         self.fd.is_none()
@@ -92,6 +99,10 @@ pub(crate) struct State {
     followers: usize,
     /// A failure has been reported with all that is known: a panic that follows need not do so again.
     pub(crate) reported: bool,
+    /// Looks for lines that must not come, if there are such.
+    lookout: Option<Lookout>,
+    /// One has come: no wait succeeds any more.
+    pub(crate) tripped: Option<Tripped>,
     /// How often somebody has waited: tells the attendant whether the conversation is in use.
     pub(super) waits: u64,
 }
@@ -108,6 +119,11 @@ impl State {
     /// The descriptors of the streams that are open, for the attendant.
     pub(super) fn sources(&self) -> [Option<Arc<OwnedFd>>; 2] {
         [self.streams[0].fd.clone(), self.streams[1].fd.clone()]
+    }
+
+    /// As it may be shown: what was sent as a secret is left out.
+    pub(crate) fn redacted<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        self.transcript.secrets.redacted(bytes)
     }
 
     pub(super) fn is_led(&self) -> bool {
@@ -142,9 +158,18 @@ impl State {
         });
         match filled {
             Filled::Nothing => {}
-            Filled::Eof => stream.fd = None,
+            Filled::Eof => {
+                stream.fd = None;
+                if let (Some(lookout), None) = (&mut self.lookout, &self.tripped) {
+                    self.tripped = lookout.end(channel);
+                }
+            }
             Filled::Some(n) | Filled::More(n) => {
-                self.transcript.record(channel.direction(), stream.window.latest(n), None);
+                let latest = stream.window.latest(n);
+                self.transcript.record(channel.direction(), latest);
+                if let (Some(lookout), None) = (&mut self.lookout, &self.tripped) {
+                    self.tripped = lookout.see(channel, latest);
+                }
             }
         }
         filled
@@ -209,6 +234,7 @@ impl Conversation {
         life: Life,
         subject: Subject,
         capacity: usize,
+        unwanted: &Unwanted,
     ) -> Arc<Conversation> {
         let transcript = Transcript::new(subject.started);
         let conversation = Arc::new(Conversation {
@@ -219,6 +245,8 @@ impl Conversation {
                 led: false,
                 followers: 0,
                 waits: 0,
+                lookout: Lookout::new(unwanted),
+                tripped: None,
                 reported: false,
             }),
             changed: Condvar::new(),
@@ -377,7 +405,7 @@ impl Conversation {
             }
         });
         if sent > 0 {
-            self.lock().transcript.record(Direction::In, &bytes[..sent], Some(from));
+            self.lock().transcript.record_sent(&bytes[..sent], from);
         }
         result
     }

@@ -10,14 +10,29 @@
 //! | `stdin` | the helper's input: whole messages, one sender at a time |
 //! | `attendant` | one thread for the whole process that reads for those on whom nobody waits |
 //! | `matcher` | what can be expected |
-//! | `expect` | expectations on one stream |
+//! | `template` | `like("…{name}…")`: text with holes |
+//! | `pattern` | `regex("…")`: regular expressions, line by line |
+//! | `search` | where in a stretch of output something is |
+//! | `found` | what an expectation has found, with its captures |
+//! | `verbs` | what can be asked of one stream |
+//! | `expect` | how a verb waits, and when it gives up |
+//! | `explain` | why an expectation was not met, in words that end the search |
+//! | `watch` | lines that must not come |
 //! | `channel` | the `Input` and `Output` handles |
 
 pub(crate) mod attendant;
 pub(crate) mod channel;
 pub(crate) mod conversation;
 pub(crate) mod expect;
+pub(crate) mod explain;
+pub(crate) mod found;
 pub(crate) mod life;
 pub(crate) mod matcher;
+#[cfg(feature = "regex")]
+pub(crate) mod pattern;
+pub(crate) mod search;
 pub(crate) mod stdin;
+pub(crate) mod template;
+pub(crate) mod verbs;
+pub(crate) mod watch;
 pub(crate) mod window;

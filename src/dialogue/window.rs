@@ -4,6 +4,7 @@
 //! and no allocation, and what is unread is always contiguous: a search needs no seams.
 
 use std::io;
+use std::ops::Range;
 
 use crate::sys::{OwnedFd, fds};
 
@@ -95,6 +96,17 @@ impl Window {
         }
     }
 
+    /// Takes out a part from the middle. What was before it stays, and so does what comes after it; positions in the stream
+    /// are counted as if the part had come first.
+    pub(crate) fn take_out(&mut self, part: Range<usize>) {
+        let (begin, end) = (self.start + part.start, self.start + part.end);
+        self.buf.copy_within(self.start..begin, self.start + part.len());
+        debug_assert!(end <= self.end, "only what has arrived can be taken out");
+        let cut = self.cut && part.start > 0;
+        self.consume(part.len());
+        self.cut = cut;
+    }
+
     /// What the last [`fill`](Window::fill) brought.
     pub(crate) fn latest(&self, n: usize) -> &[u8] {
         &self.buf[self.end - n..self.end]
@@ -181,6 +193,18 @@ mod tests {
         out.extend_from_slice(window.unread());
         assert_eq!(window.dropped(), 0);
         assert!(out == data);
+    }
+
+    #[test]
+    fn a_part_is_taken_out_of_the_middle() {
+        let mut window = Window::new(CAPACITY);
+        feed(&mut window, b"0123456789");
+        window.consume(1);
+        window.take_out(2..5);
+        assert_eq!((window.unread(), window.offset()), (b"126789".as_slice(), 4));
+        window.take_out(0..1);
+        window.take_out(4..5);
+        assert_eq!((window.unread(), window.offset()), (b"2678".as_slice(), 6));
     }
 
     #[test]

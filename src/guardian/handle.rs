@@ -34,6 +34,8 @@ pub(crate) struct Request {
 /// Why there is no helper.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// What is asked for makes no sense.
+    Nonsense(String),
     /// A NUL byte where the kernel cannot take one; what it is in.
     Nul(String),
     /// A step failed for this reason.
@@ -247,6 +249,11 @@ impl Handle {
     /// Asks for the end at once.
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.ask(&Frame::Kill)
+    }
+
+    /// Below this process is everything that belongs to the helper.
+    pub(crate) fn root(&self) -> i32 {
+        self.keeper.unwrap_or(self.pid)
     }
 
     /// The last resort against a keeper that does not answer: the guardian ends it, and then what it has left.

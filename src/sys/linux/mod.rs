@@ -12,6 +12,7 @@ pub(crate) mod details;
 pub(crate) mod exit;
 pub(crate) mod fds;
 pub(crate) mod inherit;
+pub(crate) mod listening;
 pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod reexec;

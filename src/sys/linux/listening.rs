@@ -1,0 +1,90 @@
+//! Who listens on a TCP port, asked of the kernel without connecting: a server that counts its visitors is not disturbed.
+//!
+//! `/proc/PID/net/tcp` lists the sockets of a network namespace with their inodes (proc_pid_net(5)), `/proc/PID/fd` says who
+//! holds which.
+
+use std::collections::HashSet;
+use std::fs;
+
+use super::procfs;
+
+/// `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as the table shows it.
+const LISTEN: &str = "0A";
+
+/// What is known about a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Listener {
+    Nobody,
+    /// One of the processes below the root.
+    Ours,
+    /// Somebody else, if we may see who: the pid and the command line.
+    Stranger(Option<(i32, String)>),
+}
+
+/// Who listens on this port, in the network namespace of `helper`; processes at or below `root` are ours.
+pub(crate) fn on_port(port: u16, helper: i32, root: i32) -> Listener {
+    let tables =
+        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{helper}/net/{table}")).unwrap_or_default());
+    let inodes: HashSet<u64> = tables.iter().flat_map(|table| inodes_on(table, port)).collect();
+    if inodes.is_empty() {
+        return Listener::Nobody;
+    }
+    let holds = |pid: i32| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.filter_map(|fd| socket_inode(fs::read_link(fd.path()).ok()?.to_str()?)).any(|inode| inodes.contains(&inode))
+    };
+    let ours: Vec<i32> = std::iter::once(root).chain(procfs::descendants(root).iter().map(|s| s.pid)).collect();
+    if ours.iter().any(|pid| holds(*pid)) {
+        return Listener::Ours;
+    }
+    let stranger = procfs::all().into_iter().map(|s| s.pid).filter(|pid| !ours.contains(pid)).find(|pid| holds(*pid));
+    Listener::Stranger(stranger.map(|pid| (pid, procfs::command_line(pid, std::time::Instant::now()))))
+}
+
+/// The inodes of the sockets that listen on this port.
+fn inodes_on(table: &str, port: u16) -> Vec<u64> {
+    let of_line = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local) = fields.get(1)?.rsplit_once(':')?;
+        let listens = *fields.get(3)? == LISTEN && u16::from_str_radix(local, 16).ok()? == port;
+        listens.then(|| fields.get(9)?.parse().ok())?
+    };
+    table.lines().skip(1).filter_map(of_line).collect()
+}
+
+/// `socket:[4711]`
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_read() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n   \
+                     1: 0100007F:1F90 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 20 4 30 10 -1\n";
+        assert_eq!(inodes_on(table, 8080), [4711]);
+        assert_eq!(inodes_on(table, 80), []);
+        assert_eq!(socket_inode("socket:[12]"), Some(12));
+        assert_eq!(socket_inode("pipe:[12]"), None);
+    }
+
+    #[test]
+    fn a_listener_is_ours_or_a_stranger_or_nobody() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let me = super::super::process::own_pid();
+        assert_eq!(on_port(port, me, me), Listener::Ours);
+        // Seen from a process that is not above us.
+        let mut other = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let seen = on_port(port, me, other.id() as i32);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(matches!(seen, Listener::Stranger(Some((pid, _))) if pid == me), "{seen:?}");
+        drop(listener);
+        assert_eq!(on_port(port, me, me), Listener::Nobody);
+    }
+}
