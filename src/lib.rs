@@ -18,6 +18,7 @@ mod settings;
 mod signal;
 mod stop;
 mod sys;
+mod talk;
 mod transcript;
 mod within;
 

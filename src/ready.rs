@@ -10,7 +10,7 @@ use crate::dialogue::expect::{Wait, deadline};
 use crate::dialogue::matcher::{IntoMatcher, Matcher};
 use crate::dialogue::search::Captures;
 use crate::dialogue::template::Template;
-use crate::dialogue::verbs::Place;
+use crate::dialogue::verbs::single::Place;
 use crate::error::{ErrorKind, Result};
 use crate::fixture::Fixture;
 use crate::report::{seconds, status};

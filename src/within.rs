@@ -10,7 +10,7 @@ use crate::dialogue::conversation::Channel;
 use crate::dialogue::expect::{Wait, deadline};
 use crate::dialogue::found::Match;
 use crate::dialogue::matcher::{IntoMatcher, IntoMatchers};
-use crate::dialogue::verbs::Place;
+use crate::dialogue::verbs::single::Place;
 use crate::error::{ErrorKind, Result};
 use crate::fixture::Fixture;
 

@@ -30,7 +30,7 @@ pub(crate) enum Kind<'m> {
 /// Text, and how to find it; that is made only for who searches.
 pub(crate) struct Literal {
     text: Vec<u8>,
-    finder: Option<Finder<'static>>,
+    finder: Option<Box<Finder<'static>>>,
 }
 
 impl<'m> Matcher<'m> {
@@ -177,7 +177,7 @@ impl<'m> Matcher<'m> {
 
 impl Literal {
     fn seek(&mut self, stretch: Stretch<'_>, searched: &mut u64) -> Option<Found> {
-        let finder = self.finder.get_or_insert_with(|| Finder::new(&self.text).into_owned());
+        let finder = self.finder.get_or_insert_with(|| Box::new(Finder::new(&self.text).into_owned()));
         let from = stretch.index(*searched);
         let Some(at) = finder.find(&stretch.bytes[from..]) else {
             // A match may have begun in what was searched.

@@ -14,7 +14,7 @@ pub struct Template {
     parts: Vec<Part>,
     problem: Option<String>,
     /// Finds the longest text in it.
-    finder: Option<Finder<'static>>,
+    finder: Option<Box<Finder<'static>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Template {
             rest = &rest[length..];
         }
         let texts = || parts.iter().filter_map(Part::as_text);
-        let finder = texts().max_by_key(|t| t.len()).map(|text| Finder::new(text).into_owned());
+        let finder = texts().max_by_key(|t| t.len()).map(|text| Box::new(Finder::new(text).into_owned()));
         let problem = problem(source, &parts);
         Template { source: source.to_owned(), parts, problem, finder }
     }
