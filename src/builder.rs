@@ -250,8 +250,11 @@ impl FixtureBuilder {
     ///
     /// Linux.
     #[track_caller]
-    pub fn spawn(mut self) -> Result<Fixture> {
-        let at = Location::caller();
+    pub fn spawn(self) -> Result<Fixture> {
+        self.spawn_from(Location::caller())
+    }
+
+    pub(crate) fn spawn_from(mut self, at: &'static Location<'static>) -> Result<Fixture> {
         let dir = std::mem::take(&mut self.own_dir);
         if self.in_own_dir {
             own_dir(&dir);
