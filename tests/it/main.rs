@@ -19,6 +19,7 @@ mod real_programs;
 mod registry;
 mod reports;
 mod runners;
+mod scenarios;
 mod scene;
 mod spawn;
 mod stop;
