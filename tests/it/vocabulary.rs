@@ -289,7 +289,8 @@ fn a_line_that_must_not_come_ends_every_wait() -> Result {
     // Nothing of the kind is said, and nothing fails.
     let fx = spawn()?;
     fx.expect_line("ready")?;
-    fx.finish()?;
+    fx.expect_none("more")?;
+    fx.stop()?;
     Ok(())
 }
 
@@ -318,7 +319,7 @@ fn nobody_waits_and_the_line_that_must_not_come_is_seen() -> Result {
 
 #[test]
 fn a_restart_begins_a_new_conversation_in_the_same_directory() -> Result {
-    let script = "echo ready $$; echo x >> log; read x; exit 3";
+    let script = "echo x >> log; echo ready $$; read x; exit 3";
     let mut fx =
         Fixture::command("sh").args(["-c", script]).in_own_dir().ready(Ready::line(like("ready {pid}"))).spawn()?;
     let first: u32 = fx.capture("pid")?;
@@ -360,7 +361,7 @@ fn marks_cut_the_transcript() -> Result {
 }
 
 foster::shared! {
-    static SHARED = Fixture::command("sh").args(["-c", "echo $$; echo started >> log; cat"]).in_own_dir();
+    static SHARED = Fixture::command("sh").args(["-c", "echo started >> log; echo $$; cat"]).in_own_dir();
 }
 
 #[test]
