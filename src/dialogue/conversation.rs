@@ -11,25 +11,19 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use once_cell::sync::Lazy;
-
 use super::attendant;
 use super::life::Life;
+use super::looking::{self, Habit};
 use super::stdin::{SendError, Stdin};
 use super::watch::{Lookout, Tripped, Unwanted};
 use super::window::{Filled, Window};
 use crate::report::Subject;
-use crate::sys::fds::{Until, poll};
-use crate::sys::{AsFd, OwnedFd};
+use crate::sys::OwnedFd;
 use crate::transcript::{Direction, Transcript};
-
-/// How long a waiter looks again before it sleeps. Waking a sleeping thread on another core costs more than the usual
-/// answer takes; spinning for longer would take time from the helper on a busy machine.
-const LOOK_AGAIN: Duration = Duration::from_micros(30);
 
 /// How many reads in a row keep the state locked.
 const FLOOD_ROUNDS: usize = 16;
@@ -93,6 +87,8 @@ pub(crate) struct State {
     streams: [Stream; 2],
     pub(crate) life: Life,
     pub(crate) transcript: Transcript,
+    /// Whether looking again before sleeping has paid.
+    habit: Habit,
     /// A thread polls; it will put what it finds here.
     led: bool,
     /// Threads that wait for the leader.
@@ -242,6 +238,7 @@ impl Conversation {
                 streams: [Stream::new(stdout, capacity), Stream::new(stderr, capacity)],
                 life,
                 transcript,
+                habit: Habit::default(),
                 led: false,
                 followers: 0,
                 waits: 0,
@@ -376,6 +373,7 @@ impl Conversation {
     fn lead<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>) -> (Locked<'a>, [bool; 3]) {
         let [out, err] = state.sources();
         let sources = [out, err, state.life.source()];
+        let mut habit = state.habit;
         state.led = true;
         drop(state);
         // std's mutex is not fair: in a flood we would have it back before they are awake.
@@ -383,9 +381,10 @@ impl Conversation {
         while self.queued.load(Ordering::Relaxed) > 0 && Instant::now() < until {
             std::thread::yield_now();
         }
-        let ready = look(&sources, deadline);
+        let ready = looking::look(&sources, deadline, &mut habit);
         let mut state = self.lock();
         state.led = false;
+        state.habit = habit;
         (state, ready)
     }
 
@@ -433,58 +432,4 @@ impl Drop for IfPanicking<'_> {
             self.0.notify_all();
         }
     }
-}
-
-/// Which of the three are ready: looked at a few times without sleeping, then slept on.
-fn look(sources: &[Option<Arc<OwnedFd>>; 3], deadline: Option<Instant>) -> [bool; 3] {
-    let set = || sources.each_ref().map(|fd| fd.as_ref().map(|fd| (fd.as_fd(), Until::Readable)));
-    let began = Instant::now();
-    let mut now = began;
-    loop {
-        // poll fails for want of memory only; then reading shall tell what is there.
-        let ready = poll(set(), Some(began)).unwrap_or([true; 3]);
-        let yielded = now;
-        now = Instant::now();
-        // Also when the answer is there by now, which after a lost slice it is nearly always.
-        if now.duration_since(yielded) >= LOST_SLICE {
-            CROWDED.note(now);
-        }
-        if ready != [false; 3] || deadline.is_some_and(|d| now >= d) {
-            return ready;
-        }
-        if now.duration_since(began) >= LOOK_AGAIN || CROWDED.is_so(now) {
-            break;
-        }
-        std::thread::yield_now();
-    }
-    poll(set(), deadline).unwrap_or([true; 3])
-}
-
-/// Who yields when others want the processor gets it back when their slices are used up, which may be milliseconds.
-static CROWDED: Crowded = Crowded(AtomicU64::new(0));
-
-/// Until when nobody looks again before sleeping: microseconds after [`EPOCH`].
-struct Crowded(AtomicU64);
-
-/// What the clock is compared with.
-static EPOCH: Lazy<Instant> = Lazy::new(Instant::now);
-
-/// A look and a yield take a microsecond or two, unless somebody else has used the processor meanwhile.
-const LOST_SLICE: Duration = Duration::from_micros(200);
-
-/// For how long the machine counts as crowded after that: ten times what the next try can cost, which is a slice.
-const CROWDED_FOR: Duration = Duration::from_millis(50);
-
-impl Crowded {
-    fn note(&self, now: Instant) {
-        self.0.store(micros(now + CROWDED_FOR), Ordering::Relaxed);
-    }
-
-    fn is_so(&self, now: Instant) -> bool {
-        micros(now) < self.0.load(Ordering::Relaxed)
-    }
-}
-
-fn micros(at: Instant) -> u64 {
-    u64::try_from(at.saturating_duration_since(*EPOCH).as_micros()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@
 //! | `window` | the bounded stretch of output that nobody has consumed yet |
 //! | `life` | what became of the helper, as far as a waiter needs to know |
 //! | `conversation` | the state that a fixture and its handles share; whoever waits reads |
+//! | `looking` | whether a waiter looks again before it sleeps |
 //! | `stdin` | the helper's input: whole messages, one sender at a time |
 //! | `attendant` | one thread for the whole process that reads for those on whom nobody waits |
 //! | `matcher` | what can be expected |
@@ -27,6 +28,7 @@ pub(crate) mod expect;
 pub(crate) mod explain;
 pub(crate) mod found;
 pub(crate) mod life;
+pub(crate) mod looking;
 pub(crate) mod matcher;
 #[cfg(feature = "regex")]
 pub(crate) mod pattern;
