@@ -34,7 +34,7 @@ pub(crate) use log::Log;
 use record::Piece;
 pub(crate) use record::Recorder;
 pub(crate) use secrets::{Cut, Secrets};
-pub(crate) use visible::Visible;
+pub(crate) use visible::{Shortened, Visible};
 
 /// What a helper and its test have said to each other so far.
 ///

@@ -90,13 +90,6 @@ impl Secrets {
         }
     }
 
-    /// A list of its own that begins with the same secrets.
-    pub(crate) fn fork(&self) -> Secrets {
-        let fork = Secrets::default();
-        fork.add_all(self);
-        fork
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }

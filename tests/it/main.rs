@@ -22,4 +22,5 @@ mod scene;
 mod spawn;
 mod stop;
 mod tidy;
+mod transcript;
 mod unkillable;
