@@ -49,8 +49,9 @@ fn recognize(before: &str, rest: &str, what: What<'_>) -> Option<(&'static str, 
     if what.times {
         // Not in the middle of something longer.
         let loose = !before.ends_with([':', '.', '-']);
-        let moment = date(rest).filter(|_| loose).or_else(|| clock(rest).filter(|_| loose));
-        if let Some(length) = moment {
+        let ends = |length: &usize| !rest[*length..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        let moment = date(rest).filter(ends).or_else(|| clock(rest).filter(ends));
+        if let Some(length) = moment.filter(|_| loose) {
             return Some(("[TIME]", length));
         }
     }
@@ -137,8 +138,7 @@ fn clock(text: &str) -> Option<usize> {
     if let Some(decimals) = text[length..].strip_prefix(['.', ',']).map(run).filter(|n| *n > 0) {
         length += 1 + decimals;
     }
-    let goes_on = text[length..].starts_with(|c: char| c.is_ascii_digit() || c == ':');
-    (!goes_on).then_some(length)
+    Some(length)
 }
 
 /// `2026-11-24T15:04:05.123Z`, also with a space, and with a distance from Greenwich.

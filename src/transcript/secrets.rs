@@ -213,14 +213,14 @@ impl Redactor {
         }
         let mut out = Vec::with_capacity(end);
         let mut last = 0;
-        self.covered = 0;
+        self.covered = said.saturating_sub(end);
         for place in places.into_iter().take_while(|p| p.start < end) {
             out.extend_from_slice(&buffer[last..place.start]);
             if place.start >= said {
                 out.extend_from_slice(HIDDEN);
             }
             last = place.end;
-            self.covered = place.end.saturating_sub(end);
+            self.covered = self.covered.max(place.end.saturating_sub(end));
         }
         if last < end {
             out.extend_from_slice(&buffer[last..end]);

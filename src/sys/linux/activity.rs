@@ -213,7 +213,7 @@ mod tests {
 
     /// Asks until it is so: a process needs a moment to get there.
     #[track_caller]
-    fn becomes(child: &mut Child, wanted: &str, wants_input: bool) {
+    fn becomes(child: &mut Child, wanted: &str, wants_input: bool) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut seen = None;
         while Instant::now() < deadline {
@@ -228,6 +228,7 @@ mod tests {
         let seen = seen.expect("it lives");
         assert!(seen.what.contains(wanted), "{seen:?}");
         assert_eq!(seen.wants_input, wants_input, "{seen:?}");
+        seen.what
     }
 
     fn start(script: &str) -> Child {
@@ -247,8 +248,11 @@ mod tests {
     #[test]
     fn a_child_that_is_waited_for_is_asked_as_well() {
         // The end of its input ends the child with its parent.
-        becomes(&mut start("cat; :"), "waiting for its child `cat` (pid ", true);
-        becomes(&mut start("sh -c 'read x; :' < /dev/zero; read x"), "reading from its standard input", true);
+        let what = becomes(&mut start("cat; :"), "), which is reading from its standard input", true);
+        assert!(what.starts_with("waiting for its child `cat` (pid "), "{what}");
+        // Of another input than ours, which ends with the shell as well.
+        let other = "(exec head -c 1 < /proc/self/fd/1 1>&2); :";
+        becomes(&mut start(other), "), which is reading from its standard input", false);
     }
 
     #[test]
