@@ -235,8 +235,9 @@ impl Transcript {
     /// What is shown, line by line.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for (index, (piece, bytes)) in self.shown().into_iter().enumerate() {
-            if index == self.head.len() {
+        for speech in self.speeches() {
+            let Speech { piece, bytes, from, after_gap, .. } = speech;
+            if after_gap {
                 rows.extend(self.gap_before(piece));
             }
             let entry = |bytes: Vec<u8>, ended, location| Entry {
@@ -248,21 +249,60 @@ impl Transcript {
                 location,
             };
             if piece.direction == Direction::Met {
-                rows.push(Row::Said(entry(noted(piece.verb, &bytes, &self.secrets), true, piece.from)));
+                rows.push(Row::Said(entry(noted(piece.verb, &bytes, &self.secrets), true, from)));
                 continue;
             }
             let mut lines = bytes.split_inclusive(|b| *b == b'\n').peekable();
             while let Some(line) = lines.next() {
                 let (text, ended) = line.strip_suffix(b"\n").map_or((line, false), |text| (text, true));
-                let from = piece.from.filter(|_| lines.peek().is_none());
+                let from = from.filter(|_| lines.peek().is_none());
                 rows.push(Row::Said(entry(text.to_vec(), ended, from)));
             }
         }
         rows
     }
 
+    /// What is shown, with lines that were kept in several pieces put together.
+    fn speeches(&self) -> Vec<Speech<'_>> {
+        let mut speeches: Vec<Speech<'_>> = Vec::new();
+        for (index, (piece, bytes)) in self.shown().into_iter().enumerate() {
+            let after_gap = index == self.head.len() && self.gap > 0;
+            let end = piece.begin + piece.size() as u64;
+            match speeches.last_mut().filter(|last| !after_gap && last.goes_on_with(piece)) {
+                Some(last) => {
+                    last.bytes.to_mut().extend_from_slice(&bytes);
+                    last.end = end;
+                    last.from = piece.from.or(last.from);
+                }
+                None => speeches.push(Speech { piece, bytes, end, from: piece.from, after_gap }),
+            }
+        }
+        speeches
+    }
+
     fn gap_before(&self, piece: &Piece) -> Option<Row> {
         (self.gap > 0).then(|| Row::Gap { bytes: self.gap, until: self.began + piece.at })
+    }
+}
+
+/// What somebody has said in one go.
+struct Speech<'a> {
+    /// The first piece of it.
+    piece: &'a Piece,
+    bytes: Cow<'a, [u8]>,
+    /// How much had been recorded when it was over.
+    end: u64,
+    from: Option<&'static Location<'static>>,
+    after_gap: bool,
+}
+
+impl Speech<'_> {
+    /// Is this the rest of its last line?
+    fn goes_on_with(&self, piece: &Piece) -> bool {
+        // What the test sends is a message of its own each time.
+        let same = piece.direction.is_helper() || (piece.direction == Direction::In && piece.at == self.piece.at);
+        let follows = self.end == piece.begin && self.piece.direction == piece.direction;
+        same && follows && !self.bytes.ends_with(b"\n")
     }
 }
 
@@ -389,6 +429,18 @@ mod tests {
         t.note("expect", "x", Location::caller());
         assert!(t.stdout().len() >= HEAD + TAIL - 2 * PIECE, "{}", t.stdout().len());
         assert_eq!(t.omitted() as usize + kept(&t), 5 * TAIL + "expectx".len());
+    }
+
+    /// Wherever a line was cut to be kept, it is shown as one.
+    #[test]
+    fn a_long_line_is_one_line() {
+        let mut t = recorder(&[]);
+        t.record(Direction::Out, &vec![b'x'; HEAD - 5]);
+        t.record(Direction::Out, &[&vec![b'x'; 20_000][..], b"\nnext\n"].concat());
+        t.record_sent(&vec![b'y'; 20_000], 20_000, Location::caller());
+        t.record_sent(b"z", 1, Location::caller());
+        let lengths: Vec<(usize, bool)> = t.entries().map(|e| (e.bytes().len(), e.location().is_some())).collect();
+        assert_eq!(lengths, [(HEAD - 5 + 20_000, false), (4, false), (20_000, true), (1, true)]);
     }
 
     #[test]
