@@ -314,8 +314,15 @@ impl FixtureBuilder {
         registry::record_helper(handle.pid(), &label, &command, at);
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
-        let conversation =
-            Conversation::new(to_helper, [from_out, from_err], life, subject, self.capacity, &self.unwanted, &self.secrets);
+        let conversation = Conversation::new(
+            to_helper,
+            [from_out, from_err],
+            life,
+            subject,
+            self.capacity,
+            &self.unwanted,
+            &self.secrets,
+        );
         Ok((conversation, handle))
     }
 

@@ -139,7 +139,10 @@ impl fmt::Display for Line<'_> {
 pub(super) enum Row {
     Said(Entry),
     /// So many bytes were not kept here.
-    Gap { bytes: u64, until: Instant },
+    Gap {
+        bytes: u64,
+        until: Instant,
+    },
 }
 
 impl Row {

@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn every_word_is_in_the_file_before_the_next_one_comes() {
         use Direction::Out;
-        let (states, _) = logged(&["hunter2"], &[(Out, "pw: hun"), (Out, "t"), (Out, "er2\n"), (Out, "hum"), (Out, "hu")]);
+        let (states, _) =
+            logged(&["hunter2"], &[(Out, "pw: hun"), (Out, "t"), (Out, "er2\n"), (Out, "hum"), (Out, "hu")]);
         let seen: Vec<&str> = states.iter().map(|s| s.strip_prefix("heading\n   0.005s out | ").unwrap()).collect();
         let line = "pw: [secret]\n   0.005s out | hum";
         assert_eq!(seen, ["pw: ", "pw: ", "pw: [secret]\n", line, line]);
@@ -279,7 +280,8 @@ mod tests {
     #[test]
     fn a_secret_in_pieces_with_something_in_between_is_hidden() {
         use Direction::{Err, Out};
-        let words = [(Out, "pw hun"), (Err, "warn\n"), (Out, "ter"), (Err, "hunter2\n"), (Out, "2 ok\n"), (Out, "hunte")];
+        let words =
+            [(Out, "pw hun"), (Err, "warn\n"), (Out, "ter"), (Err, "hunter2\n"), (Out, "2 ok\n"), (Out, "hunte")];
         let (states, text) = logged(&["hunter2", "hunter2 ok!"], &words);
         for state in states.iter().chain([&text]) {
             assert!(!state.contains("hun") && !state.contains("ter"), "{state}");
@@ -299,7 +301,10 @@ mod tests {
         log.bytes(Duration::ZERO, Direction::Out, b"\xff\xe2\x86", None);
         drop(log);
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "   0.000s out | gr\u{fc}n \u{2192} \u{1f980}\n   0.000s out | \\xff\\xe2\\x86 (no newline)\n");
+        assert_eq!(
+            text,
+            "   0.000s out | gr\u{fc}n \u{2192} \u{1f980}\n   0.000s out | \\xff\\xe2\\x86 (no newline)\n"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod scan;
 mod secrets;
 #[cfg(feature = "serde")]
 mod serialize;
+mod show;
 mod visible;
 
 use std::collections::VecDeque;

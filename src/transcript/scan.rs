@@ -194,7 +194,10 @@ mod tests {
 
     #[test]
     fn pids() {
-        check("pid 7, PID=8 (pid: 9) {\"pid\":10} ppid 1", "pid [PID], PID=[PID] (pid: [PID]) {\"pid\":[PID]} ppid [PID]");
+        check(
+            "pid 7, PID=8 (pid: 9) {\"pid\":10} ppid 1",
+            "pid [PID], PID=[PID] (pid: [PID]) {\"pid\":[PID]} ppid [PID]",
+        );
         check("postgres[4711]: /proc/4711/fd 4711.", "postgres[[PID]]: /proc/[PID]/fd [PID].");
         for other in ["rapid 7", "42", "4711.5", "3.4711", "x4711", "4711x", "04711", "pid  -  7", "pids 7"] {
             check(other, other);
@@ -204,7 +207,10 @@ mod tests {
     #[test]
     fn ports() {
         check("http://127.0.0.1:8080/x 127.1.2.3:1", "http://127.0.0.1:[PORT]/x 127.1.2.3:[PORT]");
-        check("localhost:80, [::1]:81, [::]:82, 0.0.0.0:83.", "localhost:[PORT], [::1]:[PORT], [::]:[PORT], 0.0.0.0:[PORT].");
+        check(
+            "localhost:80, [::1]:81, [::]:82, 0.0.0.0:83.",
+            "localhost:[PORT], [::1]:[PORT], [::]:[PORT], 0.0.0.0:[PORT].",
+        );
         check("on port 40123; port=1", "on port [PORT]; port=[PORT]");
         for other in ["10.0.0.1:80", "1127.0.0.1:80", "example.org:80", "mylocalhost:80", "127.0.0.1", "report 7"] {
             check(other, other);

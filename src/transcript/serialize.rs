@@ -66,9 +66,7 @@ impl Serialize for Plain<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Plain(label, row) = *self;
         match row {
-            Row::Gap { bytes, .. } => {
-                Line { time: Time::Text(""), label, said: Err(*bytes) }.serialize(serializer)
-            }
+            Row::Gap { bytes, .. } => Line { time: Time::Text(""), label, said: Err(*bytes) }.serialize(serializer),
             Row::Said(entry) => {
                 let text = entry.text();
                 let location = entry.location.map(|at| format!("{}:{}", at.file(), at.line()));

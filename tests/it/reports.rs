@@ -259,11 +259,9 @@ fn columns(report: &str, name: &str) -> (usize, char, char) {
 
 #[test]
 fn the_mark_stands_below_the_first_letter_that_differs() {
-    for (said, expected, letters) in [
-        ("abcdX", "abcdY", ('Y', 'X')),
-        ("ab", "abc", ('c', '"')),
-        ("\\303\\244\\tbX", "\u{e4}\tbY", ('Y', 'X')),
-    ] {
+    for (said, expected, letters) in
+        [("abcdX", "abcdY", ('Y', 'X')), ("ab", "abc", ('c', '"')), ("\\303\\244\\tbX", "\u{e4}\tbY", ('Y', 'X'))]
+    {
         let fx = sh(&format!("printf '{said}\\n'"));
         let report = format!("{:#}", fx.expect_line(expected).unwrap_err());
         let (_, wanted, got) = columns(&report, "got");

@@ -58,8 +58,7 @@ fn every_line_says_who_when_and_from_where() -> Result {
         (Direction::Err, "careful".to_owned(), true),
     ];
     assert_eq!(said, wanted);
-    let placed: Vec<(String, u32)> =
-        all.iter().filter_map(|e| Some((e.text(), line - e.location()?.line()))).collect();
+    let placed: Vec<(String, u32)> = all.iter().filter_map(|e| Some((e.text(), line - e.location()?.line()))).collect();
     let wanted = [
         ("expect prompt `name? `".to_owned(), 4),
         ("Bob".to_owned(), 3),
@@ -371,7 +370,12 @@ fn a_secret_stays_one_when_the_helper_is_started_again() -> Result {
 /// A test process that writes its conversations down.
 fn speaks(mode: &str, log: &Path) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("speaks"));
-    command.arg(mode).env("FOSTER_LOG", log).env_remove("NEXTEST_TEST_NAME").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .arg(mode)
+        .env("FOSTER_LOG", log)
+        .env_remove("NEXTEST_TEST_NAME")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     command
 }
 
