@@ -88,6 +88,12 @@ impl Finished {
         &self.output.stderr
     }
 
+    /// What was said, from the beginning to the end.
+    #[must_use]
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
+    }
+
     /// Processes that it had left behind; see [`Stopped::escapees`](crate::Stopped::escapees).
     #[must_use]
     pub fn escapees(&self) -> &[Escapee] {

@@ -63,9 +63,16 @@ pub(crate) fn failure(
     let _ = writeln!(text, "  {:<11}{}", "at", place(attempt.at));
     let activity = doing(subject, state);
     text.push_str(&portrait(subject, state, activity.as_ref()));
-    let waits = kind == ErrorKind::Timeout && activity.is_some_and(|a| a.wants_input) && attempt.verb != "send";
-    let input = waits.then_some("the helper waits for input: is a line still to be sent, or only its line ending?");
-    if let Some(help) = help.or(input) {
+    let listens = attempt.verb.starts_with("expect") || attempt.verb == "select";
+    let waits = kind == ErrorKind::Timeout && listens && activity.is_some_and(|a| a.wants_input);
+    let for_its_end = object == "exit" || object.starts_with("end of");
+    let input = match for_its_end {
+        true => {
+            "the helper waits for input: it may be the end of it that it waits for, which `send_eof` and `wait` give"
+        }
+        false => "the helper waits for input: is a line still to be sent, or only its line ending?",
+    };
+    if let Some(help) = help.or(waits.then_some(input)) {
         let _ = writeln!(text, "\n  help: {help}");
     }
     // Once more, for what the test itself has put into words.
@@ -99,6 +106,9 @@ fn portrait(subject: &Subject, state: &State, activity: Option<&Activity>) -> St
     }
     if let Some(others) = others(subject) {
         row("others", &others);
+    }
+    if let Some(path) = state.transcript.log_path() {
+        row("log", &path.display().to_string());
     }
     let (last, lines) = state.transcript.last_lines(TRANSCRIPT_LINES);
     if state.transcript.is_empty() {

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::panic::Location;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Direction;
@@ -59,6 +59,11 @@ impl Log {
             open: None,
             last: Duration::ZERO,
         }
+    }
+
+    /// Where it is; `None` while nothing has been written.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|_| &*self.path)
     }
 
     /// Somebody has said this.

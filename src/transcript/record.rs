@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::panic::Location;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,11 @@ impl Recorder {
             known: Known::default(),
         };
         Recorder { transcript, log }
+    }
+
+    /// The file that it is written into as well.
+    pub(crate) fn log_path(&self) -> Option<&Path> {
+        self.log.as_ref()?.path()
     }
 
     /// Adds what was said just now. Costs at most a copy of [`TAIL`] bytes, however much it is.

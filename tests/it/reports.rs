@@ -245,6 +245,17 @@ fn a_line_that_is_nearly_it() {
     assert_report(&error, wanted);
 }
 
+#[test]
+fn who_waits_for_the_end_of_a_helper_that_waits_for_the_end_of_its_input_is_told_so() {
+    let fx = Fixture::command("cat").spawn().unwrap();
+    let wanted = "\n\n  help: the helper waits for input: it may be the end of it that it waits for, which `send_eof` and `wait` give";
+    settled(wanted, || fx.within(Duration::from_millis(5)).expect_exit().unwrap_err());
+    settled(wanted, || fx.within(Duration::from_millis(5)).expect_eof().unwrap_err());
+    // The control: with an input that has ended, nobody waits for it.
+    fx.send_eof().unwrap();
+    assert!(fx.expect_exit().unwrap().success());
+}
+
 /// The column of the mark, and those of the letters above it.
 #[track_caller]
 fn columns(report: &str, name: &str) -> (usize, char, char) {

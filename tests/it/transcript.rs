@@ -307,6 +307,21 @@ impl Silence for foster::Within<'_> {
 }
 
 #[test]
+fn a_secret_in_a_line_that_must_not_come_is_in_no_report() -> Result {
+    let fx = Fixture::command("sh")
+        .args(["-c", "read pw; echo panicked over $pw >&2; read never"])
+        .fail_on(like("panicked over {what}"))
+        .spawn()?;
+    fx.send_secret("hunter2")?;
+    let error = fx.expect("never").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unwanted);
+    let report = format!("{error} {error:#}");
+    assert!(report.contains("got        \"panicked over [secret]\""), "{report}");
+    assert_hidden(&report);
+    Ok(())
+}
+
+#[test]
 fn a_secret_that_cannot_be_sent_is_in_no_report() -> Result {
     // A whole pipe of it, and more: only a part is taken.
     let fx = Fixture::command("sleep").arg("20").spawn()?;
@@ -345,6 +360,7 @@ fn a_secret_is_not_in_what_is_finished() -> Result {
     fx.send_secret("hunter2")?;
     let finished = fx.finish()?;
     assert_eq!(finished.stdout(), b"out hunter2\n", "a test that asks for it gets it");
+    assert_eq!(finished.transcript().stdout(), "out [secret]\n");
     assert_hidden(&format!("{finished:?}"));
     let failed = finished.assert().try_success().unwrap_err().to_string();
     assert!(failed.contains("out [secret]") && failed.contains("err [secret]"), "{failed}");
@@ -450,6 +466,18 @@ fn each_fixture_has_a_log_of_its_own_and_one_that_says_nothing_has_none() {
     let output = speaks("thrice", dir.path()).env_remove("FOSTER_LOG").current_dir(dir.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_report_says_where_the_log_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = speaks("fails", dir.path()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let files = files(dir.path());
+    let [(name, _)] = files.as_slice() else { panic!("{files:?}") };
+    assert!(errors.contains(&format!("\n  log        {}\n", dir.path().join(name).display())), "{errors}");
+    let output = speaks("fails", dir.path()).env_remove("FOSTER_LOG").output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("\n  log "), "the control: no log");
 }
 
 #[test]
