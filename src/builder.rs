@@ -28,7 +28,7 @@ use crate::stop::Stop;
 use crate::sys::clone::Stage;
 use crate::sys::fds;
 use crate::sys::reexec::MARKER;
-use crate::transcript::Visible;
+use crate::transcript::{Secrets, Visible};
 
 /// How long an expectation waits unless the builder says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +57,8 @@ pub struct FixtureBuilder {
     capacity: usize,
     unwanted: Unwanted,
     ready: Option<Ready>,
+    /// What is sent as a secret: a helper that is started again may remember it.
+    secrets: Secrets,
 }
 
 impl FixtureBuilder {
@@ -75,6 +77,7 @@ impl FixtureBuilder {
             capacity: window::CAPACITY,
             unwanted: Unwanted::default(),
             ready: None,
+            secrets: Secrets::default(),
         }
     }
 
@@ -314,8 +317,15 @@ impl FixtureBuilder {
         registry::record_helper(handle.pid(), &label, &command, at);
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
-        let conversation =
-            Conversation::new(to_helper, [from_out, from_err], life, subject, self.capacity, &self.unwanted);
+        let conversation = Conversation::new(
+            to_helper,
+            [from_out, from_err],
+            life,
+            subject,
+            self.capacity,
+            &self.unwanted,
+            &self.secrets,
+        );
         Ok((conversation, handle))
     }
 

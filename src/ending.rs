@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Output as ProcessOutput};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::color;
 use crate::dialogue::conversation::{Channel, State};
 use crate::dialogue::expect::deadline;
 use crate::error::{ErrorKind, Result};
@@ -17,6 +18,17 @@ use crate::report::{self, seconds};
 use crate::settings;
 use crate::stop::Stopped;
 use crate::sys::process;
+
+impl State {
+    /// The helper's status, once it has ended; or why there is none to wait for.
+    pub(crate) fn ended(&self) -> Option<Result<ExitStatus, (ErrorKind, String)>> {
+        if let Some(tripped) = &self.tripped {
+            return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
+        }
+        let exit = self.life.exited.as_ref().map(|e| Ok(e.status));
+        exit.or_else(|| self.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
+    }
+}
 
 /// How much longer than a keeper may take to end its tree the test waits for its word.
 const STOP_SLACK: Duration = Duration::from_secs(3);
@@ -54,11 +66,7 @@ impl Fixture {
         let limit = deadline(self.limit());
         let ended = self.conversation.wait(limit, |state| {
             collect(state);
-            if let Some(tripped) = &state.tripped {
-                return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
-            }
-            let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
+            state.ended()
         });
         let status = match ended {
             None => {
@@ -106,7 +114,7 @@ impl Fixture {
         self.conversation.wait(Some(Instant::now()), |_| None::<()>);
         let state = self.conversation.lock();
         if !state.reported {
-            eprintln!("{}", report::of_panic(&self.conversation.subject, &state));
+            eprintln!("{}", color::for_printing(report::of_panic(&self.conversation.subject, &state)));
         }
     }
 

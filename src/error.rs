@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::color;
+
 /// What foster's functions return; a test that returns it prints the whole report when it fails.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
@@ -10,7 +12,9 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 ///
 /// `Display` is one line. `Debug`, and `Display` with `{:#}`, is the report: what was expected and what was seen, the
 /// helper's command, pid and state, and the end of the transcript. It is `Debug`, because that is what `?` in a test and
-/// `unwrap` print. A test that has errors of other types as well returns `Result<(), Box<dyn std::error::Error>>`.
+/// `unwrap` print. For them it is in color on a terminal: when both standard error and standard output are one, unless
+/// `NO_COLOR` is set, or `CLICOLOR` is 0; and anywhere when `CLICOLOR_FORCE` is set. `{:#}` never is, and neither is `{:#?}`:
+/// snapshot tests should use one of them. A test that has errors of other types as well returns `Result<(), Box<dyn std::error::Error>>`.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -68,6 +72,21 @@ impl Error {
         self
     }
 
+    /// The message, its causes, and the report.
+    fn whole(&self) -> String {
+        let mut text = self.0.message.clone();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text += &format!("\n  caused by: {error}");
+            cause = error.source();
+        }
+        if !self.0.report.is_empty() {
+            text += "\n";
+            text += self.0.report.trim_end();
+        }
+        text
+    }
+
     /// What sort of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -81,22 +100,14 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() { fmt::Debug::fmt(self, f) } else { f.write_str(&self.0.message) }
+        if f.alternate() { f.write_str(&self.whole()) } else { f.write_str(&self.0.message) }
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
-            cause = error.source();
-        }
-        if !self.0.report.is_empty() {
-            write!(f, "\n{}", self.0.report.trim_end())?;
-        }
-        Ok(())
+        let report = self.whole();
+        f.write_str(&if f.alternate() { report } else { color::for_printing(report) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A helper that has ended, with its status and its output.
 
+use std::fmt;
 use std::path::Path;
 use std::process::{ExitStatus, Output as ProcessOutput};
 
@@ -9,10 +10,9 @@ use tempfile::TempDir;
 
 use crate::builder;
 use crate::stop::Escapee;
-use crate::transcript::Transcript;
+use crate::transcript::{Cut, Transcript, Visible};
 
 /// A helper that has ended, with its status and its output; see [`Fixture::finish`](crate::Fixture::finish).
-#[derive(Debug)]
 pub struct Finished {
     pub(crate) output: ProcessOutput,
     pub(crate) escapees: Vec<Escapee>,
@@ -22,14 +22,34 @@ pub struct Finished {
     pub(crate) dir: OnceCell<TempDir>,
 }
 
+impl fmt::Debug for Finished {
+    /// Without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secrets = &self.transcript.secrets;
+        let shown = |bytes: &[u8]| Visible(&secrets.redacted(bytes, Cut::BOTH)).to_string();
+        f.debug_struct("Finished")
+            .field("command", &secrets.redacted_text(&self.command))
+            .field("status", &self.output.status)
+            .field("stdout", &shown(&self.output.stdout))
+            .field("stderr", &shown(&self.output.stderr))
+            .finish_non_exhaustive()
+    }
+}
+
 impl Finished {
     /// For `assert_cmd`'s checks: `.assert().success().stdout("…")`.
     ///
-    /// The output is what no expectation has consumed. The helper's [directory](Finished::dir) is gone afterwards.
+    /// The output is what no expectation has consumed; what was sent as a secret appears in it as `[secret]`, because it is
+    /// printed when a check fails. The helper's [directory](Finished::dir) is gone afterwards.
     #[must_use]
     pub fn assert(self) -> Assert {
-        let transcript = format!("\n{}", self.transcript.last_lines(20));
-        let assert = Assert::new(self.output).append_context("command", self.command);
+        let transcript = format!("\n{}", self.transcript.last_lines(20).0);
+        let secrets = &self.transcript.secrets;
+        let mut output = self.output;
+        output.stdout = secrets.redacted(&output.stdout, Cut::BOTH).into_owned();
+        output.stderr = secrets.redacted(&output.stderr, Cut::BOTH).into_owned();
+        let command = secrets.redacted_text(&self.command);
+        let assert = Assert::new(output).append_context("command", command);
         let assert = assert.append_context("transcript", transcript);
         match self.dropped {
             0 => assert,
@@ -66,6 +86,12 @@ impl Finished {
     #[must_use]
     pub fn stderr(&self) -> &[u8] {
         &self.output.stderr
+    }
+
+    /// What was said, from the beginning to the end.
+    #[must_use]
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
     }
 
     /// Processes that it had left behind; see [`Stopped::escapees`](crate::Stopped::escapees).

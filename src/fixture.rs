@@ -1,5 +1,6 @@
 //! A running helper.
 
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::panic::Location;
@@ -22,8 +23,8 @@ use crate::report::{self, Attempt, status};
 use crate::settings::scaled;
 use crate::signal::Signal;
 use crate::stop::{Stop, Stopped};
-use crate::sys::process;
-use crate::transcript::{Mark, Transcript};
+use crate::sys::{process, procfs};
+use crate::transcript::{Known, Mark, Merged, Transcript};
 use crate::within::Within;
 
 /// A helper that runs, and everything below it; ended when dropped, and if it is never dropped, all the same.
@@ -67,7 +68,7 @@ impl fmt::Debug for Fixture {
         f.debug_struct("Fixture")
             .field("label", &self.label())
             .field("id", &self.id())
-            .field("command", &self.conversation.subject.command)
+            .field("command", &self.conversation.secrets.redacted_text(&self.conversation.subject.command))
             .finish_non_exhaustive()
     }
 }
@@ -112,7 +113,7 @@ impl Fixture {
         T::Err: fmt::Display,
     {
         let ready = self.spec.readiness().map_or_else(|| "no condition of readiness".to_owned(), ToString::to_string);
-        found::parse(&self.captures, name, &ready)
+        found::parse(&self.captures, name, &ready, &self.conversation.secrets)
     }
 
     /// Stops the helper and starts it again, as it was built, in the same [directory](Fixture::dir), and waits until it is
@@ -225,10 +226,11 @@ impl Fixture {
     /// [`ErrorKind::Guardian`] when its keeper was killed before it could tell.
     #[track_caller]
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
-        match self.within(Duration::ZERO).expect_exit() {
-            Ok(status) => Ok(Some(status)),
-            Err(e) if e.is_timeout() => Ok(None),
-            Err(e) => Err(e),
+        // Not through `expect_exit`: this is called again and again, and no failure has to be described.
+        let ended = self.conversation.wait(Some(Instant::now()), |state| state.ended());
+        match ended {
+            None => Ok(None),
+            ended => self.exit_of(ended, Duration::ZERO, "expect", Location::caller()).map(Some),
         }
     }
 
@@ -293,15 +295,27 @@ impl Fixture {
     /// What has been said so far; `eprintln!("{}", fx.transcript())` shows it.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
-        // What has arrived, but was not read yet, belongs to it.
+        self.look();
+        let below = procfs::descendants(self.handle.pid()).into_iter().map(|s| s.pid as u32);
+        let mut known = Known { pids: std::iter::once(self.id()).chain(below).collect(), dirs: Vec::new() };
+        known.dirs.extend(self.dir.get().map(|dir| dir.path().to_owned()));
+        let state = self.conversation.lock();
+        if let Some(exit) = &state.life.exited {
+            known.pids.extend(exit.left.iter().map(|e| e.pid()));
+        }
+        state.transcript.clone().knowing(known)
+    }
+
+    /// What has arrived, but was not read yet, belongs to what has been said.
+    fn look(&self) {
         self.conversation.wait(Some(Instant::now()), |_| None::<()>);
-        self.conversation.lock().transcript.clone()
     }
 
     /// This moment, for [`since`](Fixture::since).
     #[must_use]
     pub fn mark(&self) -> Mark {
-        self.transcript().mark()
+        self.look();
+        self.conversation.lock().transcript.mark()
     }
 
     /// What has been said since this moment, whether an expectation has consumed it or not.
@@ -365,4 +379,24 @@ impl Fixture {
         let attempt = Attempt { verb, object, at };
         report::failure(kind, &self.conversation.subject, state, &attempt, why, &[], None)
     }
+}
+
+/// The transcripts of several fixtures as one, in the order of time, each line with the label of its fixture.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> foster::Result {
+/// let one = foster::Fixture::command("cat").label("one").spawn()?;
+/// let two = foster::Fixture::command("cat").label("two").spawn()?;
+/// one.ask("hello", "hello")?;
+/// two.ask("hello", "hello")?;
+/// println!("{}", foster::merged([&one, &two]));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn merged<F: Borrow<Fixture>>(fixtures: impl IntoIterator<Item = F>) -> Merged {
+    let transcripts: Vec<Transcript> = fixtures.into_iter().map(|f| f.borrow().transcript()).collect();
+    Transcript::merge(&transcripts)
 }

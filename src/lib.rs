@@ -2,8 +2,10 @@
 #![warn(missing_docs)]
 
 pub mod registry;
+pub mod transcript;
 
 mod builder;
+mod color;
 mod dialogue;
 mod ending;
 mod error;
@@ -12,6 +14,7 @@ mod fixture;
 mod guardian;
 mod hooks;
 mod level;
+mod logging;
 mod ready;
 mod report;
 mod settings;
@@ -20,7 +23,6 @@ mod signal;
 mod stop;
 mod sys;
 mod talk;
-mod transcript;
 mod within;
 
 pub use builder::FixtureBuilder;
@@ -33,7 +35,7 @@ pub use dialogue::template::{Template, like};
 pub use ending::stop_all;
 pub use error::{Error, ErrorKind, Result};
 pub use finished::Finished;
-pub use fixture::Fixture;
+pub use fixture::{Fixture, merged};
 pub use level::{Level, level};
 pub use ready::Ready;
 pub use shared::Shared;

@@ -120,6 +120,14 @@ pub fn live() -> Vec<Entry> {
     entries().values().cloned().collect()
 }
 
+/// The helpers that the test of this one has started beside it, as far as is known.
+pub(crate) fn siblings(pid: i32) -> Vec<Entry> {
+    let entries = entries();
+    let Some(own) = entries.get(&pid) else { return Vec::new() };
+    let beside = |e: &&Entry| e.role == Role::Helper && e.test == own.test && e.pid != own.pid;
+    entries.values().filter(beside).cloned().collect()
+}
+
 /// Enters a helper.
 pub(crate) fn record_helper(pid: i32, label: &str, command: &str, location: &'static Location<'static>) {
     let entry = Entry {

@@ -7,10 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::dialogue::conversation::{Channel, State};
 use crate::error::{Error, ErrorKind};
+use crate::registry;
+use crate::sys::activity::{self, Activity};
 use crate::transcript::Visible;
 
 /// How many lines of the transcript a report shows.
 const TRANSCRIPT_LINES: usize = 20;
+
+/// How many other fixtures of the same test are named.
+const OTHERS: usize = 8;
 
 /// How much of what is unread a report shows.
 const UNREAD_BYTES: usize = 200;
@@ -56,42 +61,78 @@ pub(crate) fn failure(
         let _ = writeln!(text, "  {name:<11}{value}");
     }
     let _ = writeln!(text, "  {:<11}{}", "at", place(attempt.at));
-    text.push_str(&portrait(subject, state));
-    if let Some(help) = help {
+    let activity = doing(subject, state);
+    text.push_str(&portrait(subject, state, activity.as_ref()));
+    let listens = attempt.verb.starts_with("expect") || attempt.verb == "select";
+    let waits = kind == ErrorKind::Timeout && listens && activity.is_some_and(|a| a.wants_input);
+    let for_its_end = object == "exit" || object.starts_with("end of");
+    let input = match for_its_end {
+        true => {
+            "the helper waits for input: it may be the end of it that it waits for, which `send_eof` and `wait` give"
+        }
+        false => "the helper waits for input: is a line still to be sent, or only its line ending?",
+    };
+    if let Some(help) = help.or(waits.then_some(input)) {
         let _ = writeln!(text, "\n  help: {help}");
     }
     // Once more, for what the test itself has put into words.
-    let clean = |text: String| String::from_utf8_lossy(&state.redacted(text.as_bytes())).into_owned();
-    Error::new(kind, clean(message)).with_report(clean(text))
+    let clean = |text: &str| state.transcript.secrets.redacted_text(text);
+    Error::new(kind, clean(&message)).with_report(clean(&text))
 }
 
 /// What a test that panics prints about each of its helpers: the panic itself says nothing about them.
 pub(crate) fn of_panic(subject: &Subject, state: &State) -> String {
-    format!("foster: the test panicked; this is its helper `{}`:\n{}", subject.label, portrait(subject, state))
+    let portrait = portrait(subject, state, doing(subject, state).as_ref());
+    let text = format!("foster: the test panicked; this is its helper `{}`:\n{portrait}", subject.label);
+    state.transcript.secrets.redacted_text(&text)
+}
+
+/// What the helper is doing, while it lives.
+fn doing(subject: &Subject, state: &State) -> Option<Activity> {
+    let lives = state.life.exited.is_none() && !state.life.is_over();
+    lives.then(|| activity::of(subject.pid)).flatten()
 }
 
 /// Who the helper is, how it is doing, what is unread and what was said.
-fn portrait(subject: &Subject, state: &State) -> String {
+fn portrait(subject: &Subject, state: &State, activity: Option<&Activity>) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<11}{value}");
     };
     row("helper", &format!("`{}` (pid {}), spawned at {}", subject.command, subject.pid, place(subject.spawned_at)));
-    row("state", &condition(subject, state));
+    row("state", &condition(subject, state, activity));
     for channel in [Channel::Stdout, Channel::Stderr] {
         row(channel.name(), &describe_stream(state, channel));
     }
-    let lines = state.transcript.line_count();
+    if let Some(others) = others(subject) {
+        row("others", &others);
+    }
+    if let Some(path) = state.transcript.log_path() {
+        row("log", &path.display().to_string());
+    }
+    let (last, lines) = state.transcript.last_lines(TRANSCRIPT_LINES);
     if state.transcript.is_empty() {
         let _ = writeln!(text, "\n  transcript: nothing has been said");
     } else {
         let shown = lines.min(TRANSCRIPT_LINES);
         let _ = writeln!(text, "\n  transcript (last {shown} of {lines} lines)");
-        for line in state.transcript.last_lines(TRANSCRIPT_LINES).lines() {
+        for line in last.lines() {
             let _ = writeln!(text, "  {line}");
         }
     }
     text
+}
+
+/// The other helpers of the same test, in a few words each.
+fn others(subject: &Subject) -> Option<String> {
+    let all = registry::siblings(subject.pid);
+    let state = |pid: u32| activity::of(pid as i32).map_or_else(|| "no more".to_owned(), |a| a.what);
+    let words = |e: &registry::Entry| format!("`{}` (pid {}) is {}", e.label(), e.pid(), state(e.pid()));
+    let mut named: Vec<String> = all.iter().take(OTHERS).map(words).collect();
+    if all.len() > OTHERS {
+        named.push(format!("and {} more", all.len() - OTHERS));
+    }
+    (!named.is_empty()).then(|| named.join("; "))
 }
 
 fn place(location: &Location<'_>) -> String {
@@ -99,7 +140,7 @@ fn place(location: &Location<'_>) -> String {
 }
 
 /// Running, ended how and when, or nobody knows.
-fn condition(subject: &Subject, state: &State) -> String {
+fn condition(subject: &Subject, state: &State, activity: Option<&Activity>) -> String {
     let mut text = match (&state.life.exited, &state.life.lost) {
         (Some(exit), _) if !exit.note.is_empty() => {
             format!("{} after {}, by its keeper, because {}", status(exit.status), seconds(exit.after), exit.note)
@@ -112,7 +153,8 @@ fn condition(subject: &Subject, state: &State) -> String {
                 Some(silent) => format!("silent for {}", seconds(silent)),
                 None => "it has not said anything".to_owned(),
             };
-            format!("running for {}, {silent}", seconds(since))
+            let doing = activity.map(|a| format!("; it is {}", a.what)).unwrap_or_default();
+            format!("running for {}, {silent}{doing}", seconds(since))
         }
     };
     if let Some(exit) = &state.life.exited {

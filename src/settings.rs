@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `FOSTER_TIMEOUT_SCALE` | every deadline is multiplied by it: `3` on a slow machine, `0.5` on a fast one |
 //! | `FOSTER_REQUIRE` | `L1`, `L2` or `L3`: a spawn fails where this level of containment cannot be had |
+//! | `FOSTER_LOG` | a directory: each fixture writes what it and its helper say into a file of its own, as it happens |
 //! | `FOSTER_DISABLE` | any of `guardian`, `cgroup`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use once_cell::sync::Lazy;
@@ -30,6 +32,15 @@ pub(crate) fn required_level() -> Option<&'static str> {
     static REQUIRED: Lazy<Option<String>> =
         Lazy::new(|| std::env::var("FOSTER_REQUIRE").ok().filter(|v| !v.is_empty()));
     REQUIRED.as_deref()
+}
+
+/// Where conversations are to be written, if anywhere; means the same wherever the process goes later.
+pub(crate) fn log_dir() -> Option<&'static Path> {
+    static DIR: Lazy<Option<PathBuf>> = Lazy::new(|| {
+        let dir = std::env::var_os("FOSTER_LOG").filter(|dir| !dir.is_empty())?;
+        std::path::absolute(dir).ok()
+    });
+    DIR.as_deref()
 }
 
 /// A time limit as the user of this machine wants it. Never overflows; a limit of zero stays zero.

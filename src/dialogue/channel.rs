@@ -119,7 +119,7 @@ impl Input {
     /// As [`send`](Input::send).
     #[track_caller]
     pub fn send_secret(&self, secret: &str) -> Result {
-        self.conversation.lock().transcript.secrets.add(secret.as_bytes());
+        self.conversation.secrets.add(secret.as_bytes());
         self.send_from(&[secret.as_bytes(), b"\n"].concat(), Location::caller())
     }
 

@@ -21,9 +21,10 @@ use super::looking::{self, Habit};
 use super::stdin::{SendError, Stdin};
 use super::watch::{Lookout, Tripped, Unwanted};
 use super::window::{Filled, Window};
+use crate::logging;
 use crate::report::Subject;
 use crate::sys::OwnedFd;
-use crate::transcript::{Direction, Transcript};
+use crate::transcript::{Cut, Direction, Recorder, Secrets};
 
 /// How many reads in a row keep the state locked.
 const FLOOD_ROUNDS: usize = 16;
@@ -63,11 +64,13 @@ pub(crate) struct Stream {
     pub(crate) mid_line: bool,
     /// Reading failed for a reason other than the end of the stream.
     pub(crate) broken: Option<io::ErrorKind>,
+    /// What must not be shown, for what is found in it.
+    pub(crate) secrets: Secrets,
 }
 
 impl Stream {
-    fn new(fd: OwnedFd, capacity: usize) -> Stream {
-        Stream { fd: Some(Arc::new(fd)), window: Window::new(capacity), mid_line: false, broken: None }
+    fn new(fd: OwnedFd, capacity: usize, secrets: Secrets) -> Stream {
+        Stream { fd: Some(Arc::new(fd)), window: Window::new(capacity), mid_line: false, broken: None, secrets }
     }
 
     /// How much of the stream has arrived, as a position in it.
@@ -86,9 +89,9 @@ impl Stream {
 pub(crate) struct State {
     streams: [Stream; 2],
     pub(crate) life: Life,
-    pub(crate) transcript: Transcript,
     /// Whether looking again before sleeping has paid.
     habit: Habit,
+    pub(crate) transcript: Recorder,
     /// A thread polls; it will put what it finds here.
     led: bool,
     /// Threads that wait for the leader.
@@ -117,9 +120,9 @@ impl State {
         [self.streams[0].fd.clone(), self.streams[1].fd.clone()]
     }
 
-    /// As it may be shown: what was sent as a secret is left out.
+    /// A part of a stream as it may be shown: what was sent as a secret is left out.
     pub(crate) fn redacted<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
-        self.transcript.secrets.redacted(bytes)
+        self.transcript.secrets.redacted(bytes, Cut::BOTH)
     }
 
     pub(super) fn is_led(&self) -> bool {
@@ -180,6 +183,8 @@ pub(crate) struct Conversation {
     /// Threads that wait for `state` to be unlocked.
     queued: AtomicUsize,
     pub(crate) subject: Subject,
+    /// What was sent as a secret.
+    pub(crate) secrets: Secrets,
     /// The attendant looks after this conversation, or will look at it at its next tick.
     pub(super) attended: AtomicBool,
     /// The name under which the attendant knows it.
@@ -188,7 +193,8 @@ pub(crate) struct Conversation {
 
 impl fmt::Debug for Conversation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conversation").field("subject", &self.subject).finish_non_exhaustive()
+        // Not the command line, which may hold a secret.
+        write!(f, "Conversation(`{}`, pid {})", self.subject.label, self.subject.pid)
     }
 }
 
@@ -231,11 +237,14 @@ impl Conversation {
         subject: Subject,
         capacity: usize,
         unwanted: &Unwanted,
+        secrets: &Secrets,
     ) -> Arc<Conversation> {
-        let transcript = Transcript::new(subject.started);
+        let log = logging::log_of(&subject, secrets);
+        let transcript = Recorder::new(&subject.label, subject.started, secrets.clone(), log);
+        let stream = |fd| Stream::new(fd, capacity, secrets.clone());
         let conversation = Arc::new(Conversation {
             state: Mutex::new(State {
-                streams: [Stream::new(stdout, capacity), Stream::new(stderr, capacity)],
+                streams: [stream(stdout), stream(stderr)],
                 life,
                 transcript,
                 habit: Habit::default(),
@@ -250,6 +259,7 @@ impl Conversation {
             stdin: Stdin::new(stdin),
             queued: AtomicUsize::new(0),
             subject,
+            secrets: secrets.clone(),
             attended: AtomicBool::new(false),
             id: attendant::next_id(),
         });
@@ -404,7 +414,7 @@ impl Conversation {
             }
         });
         if sent > 0 {
-            self.lock().transcript.record_sent(&bytes[..sent], from);
+            self.lock().transcript.record_sent(bytes, sent, from);
         }
         result
     }

@@ -7,7 +7,7 @@ use super::expect::End;
 use super::verbs::{Judge, Unmet, Verb};
 use crate::error::ErrorKind;
 use crate::report::{seconds, status};
-use crate::transcript::Visible;
+use crate::transcript::{Shortened, Visible};
 
 /// How many lines are compared with what was expected, and how much of each.
 const COMPARED: (usize, usize) = (200, 200);
@@ -32,16 +32,16 @@ pub(crate) fn of<V: Verb>(verb: &mut V, state: &State, channel: Channel, limit: 
         End::Unmet(Unmet::Mismatch { got, mid_line, cut }) => {
             let literal = verb.matcher().and_then(|m| m.literal().map(<[u8]>::to_vec));
             let got = state.redacted(&got).into_owned();
-            details.push(("got", format!("\"{}\"", Visible(&got))));
-            if let Some(text) = &literal {
-                details.extend(difference("", text, &got));
+            match &literal {
+                Some(text) => compare(&mut details, "got", &state.redacted(text), &got),
+                None => details.push(("got", format!("\"{}\"", Shortened(&got)))),
             }
             let help = why_not_equal(state, channel, literal.as_deref(), &got, mid_line, cut);
             let why = "the next line is another one".to_owned();
             Explanation { kind: ErrorKind::Mismatch, why, details, help }
         }
         End::Unmet(Unmet::Unwanted { got }) => {
-            details.push(("got", format!("\"{}\"", Visible(&state.redacted(&got)))));
+            details.push(("got", format!("\"{}\"", Shortened(&state.redacted(&got)))));
             let why = "the helper has said it".to_owned();
             let why = if verb.object(channel).is_empty() { "the helper has said something".to_owned() } else { why };
             Explanation { kind: ErrorKind::Unwanted, why, details, help: None }
@@ -50,7 +50,7 @@ pub(crate) fn of<V: Verb>(verb: &mut V, state: &State, channel: Channel, limit: 
             let (why, line) = match &state.tripped {
                 Some(tripped) => (
                     tripped.to_string(),
-                    format!("\"{}\", which is {}", Visible(&state.redacted(&tripped.line)), tripped.description),
+                    format!("\"{}\", which is {}", Shortened(&state.redacted(&tripped.line)), tripped.description),
                 ),
                 None => ("the helper said what it must not say".to_owned(), String::new()),
             };
@@ -62,7 +62,9 @@ pub(crate) fn of<V: Verb>(verb: &mut V, state: &State, channel: Channel, limit: 
             if let Some(matcher) = verb.matcher() {
                 help = where_else(state, channel, matcher);
                 if let Some(text) = matcher.literal().map(<[u8]>::to_vec) {
-                    details.extend(closest(state, channel, &text));
+                    if let Some(line) = closest(state, channel, &text) {
+                        compare(&mut details, "closest", &state.redacted(&text), &line);
+                    }
                 }
             }
             let exited = state.life.exited.as_ref().map(|e| status(e.status));
@@ -137,7 +139,7 @@ fn where_else(state: &State, channel: Channel, matcher: &mut dyn Judge) -> Optio
         }
         let mut lines = elsewhere.split(|b| *b == b'\n').filter(|l| !l.is_empty()).take(100);
         let found = lines.find(|line| matcher.in_line(line))?;
-        return Some(format!("a line on {} satisfies it: \"{}\"", other.name(), Visible(&state.redacted(found))));
+        return Some(format!("a line on {} satisfies it: \"{}\"", other.name(), Shortened(&state.redacted(found))));
     };
     let has = |bytes: &[u8]| memchr::memmem::find(bytes, text).is_some();
     if has(elsewhere) {
@@ -152,35 +154,47 @@ fn where_else(state: &State, channel: Channel, matcher: &mut dyn Judge) -> Optio
         .then(|| "the text was said earlier, and an expectation before this one has passed over it".into())
 }
 
-/// The line that is most like what was expected, and where they differ.
-fn closest(state: &State, channel: Channel, text: &[u8]) -> Vec<(&'static str, String)> {
+/// The line that is most like what was expected.
+fn closest(state: &State, channel: Channel, text: &[u8]) -> Option<Vec<u8>> {
     let (lines, length) = COMPARED;
     let text = String::from_utf8_lossy(&text[..text.len().min(length)]).into_owned();
     let unread = state.stream_ref(channel).window.unread();
     let all = unread.rsplit(|b| *b == b'\n').filter(|line| !line.is_empty()).take(lines);
-    let likeness = |line: &[u8]| {
-        let line = state.redacted(&line[..line.len().min(length)]);
-        let likeness = strsim::normalized_levenshtein(&text, &String::from_utf8_lossy(&line));
-        (likeness >= ALIKE).then(|| (likeness, line.into_owned()))
-    };
-    let best = all.filter_map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    best.map(|(_, line)| difference("closest", text.as_bytes(), &line)).unwrap_or_default()
+    let scored = all.filter_map(|line| {
+        let begin = String::from_utf8_lossy(&line[..line.len().min(length)]);
+        let likeness = strsim::normalized_levenshtein(&text, &begin);
+        (likeness >= ALIKE).then_some((likeness, line))
+    });
+    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.map(|(_, line)| state.redacted(line.strip_suffix(b"\r").unwrap_or(line)).into_owned())
 }
 
-/// Both, one below the other, with a mark at the first place where they differ.
-fn difference(name: &'static str, wanted: &[u8], got: &[u8]) -> Vec<(&'static str, String)> {
-    let shown = |bytes: &[u8]| Visible(bytes).to_string();
+/// How much of two texts is shown before and behind the place where they begin to differ.
+const AROUND: (usize, usize) = (80, 120);
+
+/// What came, below what was expected, with a mark at the first place where they differ. Of long texts, that place.
+fn compare(details: &mut Vec<(&'static str, String)>, name: &'static str, wanted: &[u8], got: &[u8]) {
+    let shown = |bytes: &[u8]| -> Vec<char> { Visible(bytes).to_string().chars().collect() };
     let (wanted, got) = (shown(wanted), shown(got));
-    let same = wanted.chars().zip(got.chars()).take_while(|(a, b)| a == b).count();
-    let mut rows = Vec::new();
-    if !name.is_empty() {
-        rows.push((name, format!("\"{got}\"")));
+    let same = wanted.iter().zip(&got).take_while(|(a, b)| a == b).count();
+    let (before, behind) = AROUND;
+    let long = wanted.len().max(got.len()) > before + behind;
+    let first = if long { same.saturating_sub(before) } else { 0 };
+    let part = |text: &[char]| -> String {
+        let last = if long { text.len().min(same + behind) } else { text.len() };
+        let dots = |there: bool| if there { "..." } else { "" };
+        let middle: String = text.get(first..last).unwrap_or_default().iter().collect();
+        format!("\"{}{middle}{}\"", dots(first > 0), dots(last < text.len()))
+    };
+    if let (true, Some(row)) = (long, details.iter_mut().find(|(name, _)| *name == "expected")) {
+        row.1 = part(&wanted);
     }
+    details.push((name, part(&got)));
     // A mark below the first letter says nothing that the eye does not see.
     if same > 0 {
-        rows.push(("", format!("{}^ from here they differ", " ".repeat(same + 1))));
+        let column = 1 + same - first + if first > 0 { 3 } else { 0 };
+        details.push(("", format!("{}^ from here they differ", " ".repeat(column))));
     }
-    rows
 }
 
 /// What a terminal would show of it: control sequences (ECMA-48) left out.

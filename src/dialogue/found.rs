@@ -8,7 +8,7 @@ use once_cell::sync::OnceCell;
 
 use super::search::Captures;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transcript::Visible;
+use crate::transcript::{Cut, Secrets, Visible};
 
 /// Bytes that are text only for whoever looks at them: most do not, and there may be a mebibyte of them.
 #[derive(Clone, Default)]
@@ -42,13 +42,31 @@ impl PartialEq for Lossy {
 impl Eq for Lossy {}
 
 /// What an expectation has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Match {
     pub(crate) text: String,
     pub(crate) skipped: Lossy,
     pub(crate) partial: bool,
     pub(crate) truncated: bool,
     pub(crate) captures: Captures,
+    pub(crate) secrets: Secrets,
+}
+
+impl fmt::Debug for Match {
+    /// Without secrets: a test that fails prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| -> String {
+            String::from_utf8_lossy(&self.secrets.redacted(text.as_bytes(), Cut::BOTH)).into_owned()
+        };
+        let captures: Vec<(&str, String)> = self.captures().map(|(name, value)| (name, shown(value))).collect();
+        f.debug_struct("Match")
+            .field("text", &shown(&self.text))
+            .field("skipped", &shown(self.skipped()))
+            .field("partial", &self.partial)
+            .field("truncated", &self.truncated)
+            .field("captures", &captures)
+            .finish()
+    }
 }
 
 impl Match {
@@ -83,7 +101,7 @@ impl Match {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        parse(&self.captures, name, &self.text)
+        parse(&self.captures, name, &self.text, &self.secrets)
     }
 
     /// All names and numbers with their values, in the order of the template.
@@ -115,18 +133,19 @@ impl fmt::Display for Match {
 
 /// The value of this name as a `T`; `within` is what it was found in.
 #[track_caller]
-pub(crate) fn parse<T>(captures: &Captures, name: &str, within: &str) -> Result<T>
+pub(crate) fn parse<T>(captures: &Captures, name: &str, within: &str, secrets: &Secrets) -> Result<T>
 where
     T: FromStr,
     T::Err: fmt::Display,
 {
     let at = Location::caller();
+    let shown = |text: &str| Visible(&secrets.redacted(text.as_bytes(), Cut::BOTH)).to_string();
     let report = |names: &str| {
         let place = format!("{}:{}:{}", at.file(), at.line(), at.column());
-        format!("  in         \"{}\"\n  captures   {names}\n  at         {place}\n", Visible(within.as_bytes()))
+        format!("  in         \"{}\"\n  captures   {names}\n  at         {place}\n", shown(within))
     };
     let names = || {
-        let all: Vec<String> = captures.iter().map(|(n, v)| format!("{n}=\"{}\"", Visible(v.as_bytes()))).collect();
+        let all: Vec<String> = captures.iter().map(|(n, v)| format!("{n}=\"{}\"", shown(v))).collect();
         if all.is_empty() { "none".to_owned() } else { all.join(", ") }
     };
     let Some((_, value)) = captures.iter().find(|(n, _)| n == name) else {
@@ -135,7 +154,7 @@ where
     };
     value.parse().map_err(|e: T::Err| {
         let kind = std::any::type_name::<T>();
-        let message = format!("failed to read capture `{name}`: `{}` is no `{kind}`: {e}", Visible(value.as_bytes()));
-        Error::new(ErrorKind::Capture, message).with_report(report(&names()))
+        let message = format!("failed to read capture `{name}`: `{}` is no `{kind}`: {e}", shown(value));
+        Error::new(ErrorKind::Capture, secrets.redacted_text(&message)).with_report(report(&names()))
     })
 }

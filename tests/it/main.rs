@@ -24,5 +24,6 @@ mod scene;
 mod spawn;
 mod stop;
 mod tidy;
+mod transcript;
 mod unkillable;
 mod vocabulary;

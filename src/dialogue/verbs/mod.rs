@@ -122,6 +122,7 @@ pub(super) fn matched(stream: &Stream, found: &Found) -> Match {
         partial: found.partial,
         truncated: !found.mid_line && found.text.start == 0 && stream.window.is_cut(),
         captures: found.captures.clone(),
+        secrets: stream.secrets.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Facts come from the man pages named at each function; where the kernel's source says more, the file is named.
 #![allow(unsafe_code, reason = "the one place of the crate where it is allowed; every block says why it is sound")]
 
+pub(crate) mod activity;
 pub(crate) mod attendant;
 pub(crate) mod cgroup;
 pub(crate) mod clone;
