@@ -11,7 +11,8 @@ use crate::dialogue::expect::{Wait, deadline};
 use crate::dialogue::found::Match;
 use crate::dialogue::matcher::{IntoMatcher, IntoMatchers};
 use crate::dialogue::verbs::single::Place;
-use crate::error::{ErrorKind, Result};
+use crate::ending;
+use crate::error::Result;
 use crate::fixture::Fixture;
 
 /// The verbs of a [`Fixture`] with another time limit; see [`Fixture::within`].
@@ -183,13 +184,7 @@ impl Within<'_> {
     #[track_caller]
     pub fn expect_exit(&self) -> Result<ExitStatus> {
         let at = Location::caller();
-        let ended = self.fixture.conversation.wait(deadline(self.limit), |state| {
-            if let Some(tripped) = &state.tripped {
-                return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
-            }
-            let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
-        });
+        let ended = self.fixture.conversation.wait(deadline(self.limit), ending::exit);
         self.fixture.exit_of(ended, self.limit, "expect", at)
     }
 

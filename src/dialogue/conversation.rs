@@ -4,6 +4,7 @@
 //! descriptors and puts what arrives into the shared state. Threads that come later wait on a condition variable until the
 //! leader has news or leaves. So a lone waiter, the usual case, pays for one `poll` and one `read` and for no hand-over
 //! between threads. While nobody waits, the [attendant](super::attendant) reads, so a helper never blocks on a full pipe.
+//! Futures wait in [their own way](super::awaiting).
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use once_cell::sync::Lazy;
 
 use super::attendant;
+use super::awaiting::IfPanicking;
+use super::bells::Bells;
 use super::life::Life;
 use super::stdin::{SendError, Stdin};
 use super::watch::{Lookout, Tripped, Unwanted};
@@ -32,7 +35,7 @@ use crate::transcript::{Direction, Transcript};
 const LOOK_AGAIN: Duration = Duration::from_micros(30);
 
 /// How many reads in a row keep the state locked.
-const FLOOD_ROUNDS: usize = 16;
+pub(super) const FLOOD_ROUNDS: usize = 16;
 
 /// How long a leader lets others go first, who have asked for the state while it had it.
 const LET_PASS: Duration = Duration::from_millis(1);
@@ -131,7 +134,7 @@ impl State {
     }
 
     /// Takes in what is there without waiting; true if there is probably more.
-    fn take_in(&mut self, ready: [bool; 3]) -> bool {
+    pub(super) fn take_in(&mut self, ready: [bool; 3]) -> bool {
         let [out, err, news] = ready;
         let heard = news && self.life.hear();
         // The helper's last words were written before its end was told: read them in the same breath.
@@ -179,8 +182,10 @@ impl State {
 /// See the module's description.
 pub(crate) struct Conversation {
     state: Mutex<State>,
-    changed: Condvar,
-    stdin: Stdin,
+    pub(super) changed: Condvar,
+    /// Futures that wait for a change of the state.
+    pub(super) bells: Bells,
+    pub(super) stdin: Stdin,
     /// Threads that wait for `state` to be unlocked.
     queued: AtomicUsize,
     pub(crate) subject: Subject,
@@ -250,6 +255,7 @@ impl Conversation {
                 reported: false,
             }),
             changed: Condvar::new(),
+            bells: Bells::default(),
             stdin: Stdin::new(stdin),
             queued: AtomicUsize::new(0),
             subject,
@@ -279,7 +285,7 @@ impl Conversation {
     }
 
     /// Panics when the calling thread holds the state already.
-    fn refuse_matchers(&self) {
+    pub(super) fn refuse_matchers(&self) {
         if HOLDING.get() == std::ptr::from_ref(self).addr() {
             panic!("a matcher must not use the fixture that it is being matched against");
         }
@@ -309,9 +315,10 @@ impl Conversation {
         deadline: Option<Instant>,
         mut check: impl FnMut(&mut State) -> Option<R>,
     ) -> Option<R> {
-        let _others = IfPanicking(&self.changed);
+        let _others = IfPanicking(self);
         let mut state = self.lock();
         state.waits += 1;
+        let mut changed = false;
         let answer = loop {
             if let Some(answer) = check(&mut state) {
                 break Some(answer);
@@ -323,7 +330,8 @@ impl Conversation {
                 continue;
             }
             let late = deadline.is_some_and(|d| Instant::now() >= d);
-            let (mut now, ready) = self.lead(state, deadline);
+            let (mut now, ready) = self.lead(state, deadline, changed);
+            changed = ready != [false; 3];
             let mut more = now.take_in(ready);
             self.announce(&now);
             state = now;
@@ -334,7 +342,7 @@ impl Conversation {
                     break;
                 }
                 if let Some(answer) = check(&mut state) {
-                    self.leave(&state);
+                    self.leave(state);
                     return Some(answer);
                 }
                 more = state.take_in([true, true, false]);
@@ -343,16 +351,18 @@ impl Conversation {
                 break check(&mut state);
             }
         };
-        self.leave(&state);
+        self.leave(state);
         answer
     }
 
     /// Whoever waited for us has to lead now; and if nobody waits any more, the attendant reads.
-    fn leave(self: &Arc<Self>, state: &State) {
-        self.announce(state);
+    fn leave(self: &Arc<Self>, state: Locked<'_>) {
+        self.announce(&state);
         if !self.attended.load(Ordering::Relaxed) {
             attendant::idle(self);
         }
+        drop(state);
+        self.bells.ring();
     }
 
     /// Waits for the leader's news; true when the deadline has passed.
@@ -372,12 +382,15 @@ impl Conversation {
         timed_out
     }
 
-    /// Polls without holding the state; which of stdout, stderr and the news are ready.
-    fn lead<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>) -> (Locked<'a>, [bool; 3]) {
+    /// Polls without holding the state; which of stdout, stderr and the news are ready. `changed`: since the last time.
+    fn lead<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>, changed: bool) -> (Locked<'a>, [bool; 3]) {
         let [out, err] = state.sources();
         let sources = [out, err, state.life.source()];
         state.led = true;
         drop(state);
+        if changed {
+            self.bells.ring();
+        }
         // std's mutex is not fair: in a flood we would have it back before they are awake.
         let until = Instant::now() + LET_PASS;
         while self.queued.load(Ordering::Relaxed) > 0 && Instant::now() < until {
@@ -421,17 +434,6 @@ impl Conversation {
 impl Drop for Conversation {
     fn drop(&mut self) {
         attendant::forget(self.id);
-    }
-}
-
-/// A check that panics ends its wait without leaving properly: whoever waited for it as their leader has to look again.
-struct IfPanicking<'a>(&'a Condvar);
-
-impl Drop for IfPanicking<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.notify_all();
-        }
     }
 }
 

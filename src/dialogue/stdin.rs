@@ -4,6 +4,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::bells::Bells;
+use super::outbox::Message;
 use crate::sys::fds::{Until, poll, write_some};
 use crate::sys::{AsFd, OwnedFd};
 
@@ -30,29 +32,34 @@ pub(crate) enum SendError {
 #[derive(Debug)]
 pub(super) struct Stdin {
     end: Mutex<End>,
-    free: Condvar,
+    pub(super) free: Condvar,
+    /// Futures that wait for their turn, or for room.
+    pub(super) bells: Bells,
 }
 
 #[derive(Debug)]
-struct End {
-    fd: Option<Arc<OwnedFd>>,
-    /// A thread is in the middle of a message: nobody else's bytes may come between.
-    busy: bool,
+pub(super) struct End {
+    pub(super) fd: Option<Arc<OwnedFd>>,
+    /// Somebody is in the middle of a message: nobody else's bytes may come between.
+    pub(super) busy: bool,
+    /// It is this message, of a future, and goes here.
+    pub(super) begun: Option<(Arc<OwnedFd>, Arc<Message>)>,
     /// The helper has closed it, or has ended.
-    broken: bool,
+    pub(super) broken: bool,
     /// Threads that wait for their turn: without any, nobody needs a system call that wakes them.
-    waiting: usize,
+    pub(super) waiting: usize,
 }
 
 impl Stdin {
     pub(super) fn new(fd: OwnedFd) -> Stdin {
         Stdin {
-            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, broken: false, waiting: 0 }),
+            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, begun: None, broken: false, waiting: 0 }),
             free: Condvar::new(),
+            bells: Bells::default(),
         }
     }
 
-    fn end(&self) -> MutexGuard<'_, End> {
+    pub(super) fn end(&self) -> MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,6 +86,8 @@ impl Stdin {
         if end.waiting > 0 {
             self.free.notify_all();
         }
+        drop(end);
+        self.bells.ring();
         (result, sent)
     }
 
@@ -110,6 +119,7 @@ impl Stdin {
     pub(super) fn close(&self) {
         if self.end().fd.take().is_some() {
             self.free.notify_all();
+            self.bells.ring();
         }
     }
 }
