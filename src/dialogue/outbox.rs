@@ -8,7 +8,8 @@
 //!
 //! **No wake-up is lost.** A future that waits for its turn enlists under the lock under which turns change. One that waits
 //! for room enlists, tries once more, and only then has the attendant watch the pipe, which fires at once if there is room.
-//! The attendant watches on until the message is through; who ends a message, in whatever way, tells everybody.
+//! The attendant watches on until the message is through; who ends a message, in whatever way, writes it into the transcript
+//! before the next one may begin, and tells everybody.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +22,7 @@ use super::attendant;
 use super::awaiting::ask_again;
 use super::bells::Listener;
 use super::conversation::Conversation;
-use super::stdin::{End, SendError, Stdin};
+use super::stdin::{SendError, Stdin};
 use crate::sys::OwnedFd;
 use crate::sys::fds::write_some;
 
@@ -39,14 +40,16 @@ pub(crate) struct Message {
 #[derive(Debug, Default)]
 struct Fate {
     sent: usize,
-    /// What became of it, until its future has taken note.
+    /// What became of it, until its future has taken note. Whoever writes this settles it: nobody else touches it any more.
     result: Option<Result<(), SendError>>,
+    /// The next message may begin.
+    settled: bool,
 }
 
 /// How far one call has come.
 #[derive(Debug)]
 enum Pushed {
-    /// This message has met its fate.
+    /// This message has met its fate, and the caller has to [settle](Conversation::settle) it.
     Over(Arc<Message>),
     /// This is where room is needed.
     Full(Arc<OwnedFd>),
@@ -62,14 +65,23 @@ impl Message {
     fn fate(&self) -> MutexGuard<'_, Fate> {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What became of it, once.
+    fn result(&self) -> Option<Result<(), SendError>> {
+        let mut fate = self.fate();
+        if fate.settled { fate.result.take() } else { None }
+    }
 }
 
 impl Stdin {
     /// Writes what there is room for of the message that has begun.
     fn push(&self) -> Pushed {
-        let mut end = self.end();
+        let end = self.end();
         let Some((fd, message)) = &end.begun else { return Pushed::Idle };
         let mut fate = message.fate();
+        if fate.result.is_some() {
+            return Pushed::Idle;
+        }
         for _ in 0..ROUNDS {
             let rest = &message.bytes[fate.sent..];
             let written = if rest.is_empty() { Ok(Some(0)) } else { write_some(fd, rest) };
@@ -86,37 +98,37 @@ impl Stdin {
                 Err(e) => Err(SendError::Io(e)),
             };
             fate.result = Some(result);
-            drop(fate);
-            return self.conclude(&mut end).map_or(Pushed::Idle, Pushed::Over);
+            return Pushed::Over(Arc::clone(message));
         }
         Pushed::Full(Arc::clone(fd))
     }
 
-    /// The message that has begun has met its fate: the next one, please.
-    fn conclude(&self, end: &mut End) -> Option<Arc<Message>> {
-        let (_, message) = end.begun.take()?;
+    /// Time is up for this message: true unless it has met its fate already. Then the caller has to settle it.
+    fn take_back(&self, message: &Message) -> bool {
+        // Nobody writes meanwhile.
+        let _end = self.end();
+        let mut fate = message.fate();
+        let ours = fate.result.is_none();
+        if ours {
+            fate.result = Some(Err(SendError::TimedOut { sent: fate.sent }));
+        }
+        ours
+    }
+
+    /// The next one, please.
+    fn conclude(&self, message: &Message) {
+        let mut end = self.end();
+        let mut fate = message.fate();
+        fate.settled = true;
+        end.begun = None;
         end.busy = false;
-        if matches!(message.fate().result, Some(Err(SendError::Broken { .. }))) {
+        if matches!(fate.result, Some(Err(SendError::Broken { .. }))) {
             end.fd = None;
             end.broken = true;
         }
         if end.waiting > 0 {
             self.free.notify_all();
         }
-        Some(message)
-    }
-
-    /// Time is up: takes this message back, unless it has met its fate this very moment.
-    fn take_back(&self, message: &Arc<Message>) -> bool {
-        let mut end = self.end();
-        let ours = end.begun.as_ref().is_some_and(|(_, begun)| Arc::ptr_eq(begun, message));
-        if ours {
-            let mut fate = message.fate();
-            fate.result = Some(Err(SendError::TimedOut { sent: fate.sent }));
-            drop(fate);
-            self.conclude(&mut end);
-        }
-        ours
     }
 }
 
@@ -161,25 +173,21 @@ impl Conversation {
             end.begun = Some((fd, Arc::clone(message)));
             *begun = true;
         }
-        let mut room = self.go_on();
-        let mut told = true;
-        if room.is_some() && deadline.is_none_or(|d| Instant::now() < d) {
-            // Once more, for what happened before we were on the list.
-            told = listener.enlist(deadline);
-            room = self.go_on();
-        }
-        if let Some(result) = message.fate().result.take() {
+        self.go_on();
+        if let Some(result) = message.result() {
             return Poll::Ready(result);
         }
-        if deadline.is_some_and(|d| Instant::now() >= d) {
-            if self.stdin.take_back(message) {
-                self.record(message);
-                self.stdin.bells.ring();
-            }
-            let result = message.fate().result.take();
-            return Poll::Ready(result.unwrap_or(Err(SendError::TimedOut { sent: 0 })));
+        if deadline.is_some_and(|d| Instant::now() >= d) && self.stdin.take_back(message) {
+            self.settle(message);
         }
-        if !told || room.is_none_or(|fd| !attendant::watch_input(self, &fd)) {
+        // Once more, for what happened before we were on the list.
+        let told = listener.enlist(deadline);
+        let room = self.go_on();
+        if let Some(result) = message.result() {
+            return Poll::Ready(result);
+        }
+        // Without room that could be watched, somebody is just settling it, and rings.
+        if !told || room.is_some_and(|fd| !attendant::watch_input(self, &fd)) {
             ask_again(context);
         }
         Poll::Pending
@@ -200,18 +208,19 @@ impl Conversation {
             Pushed::Full(fd) => Some(fd),
             Pushed::Idle => None,
             Pushed::Over(message) => {
-                self.record(&message);
-                self.stdin.bells.ring();
+                self.settle(&message);
                 None
             }
         }
     }
 
-    /// The transcript has what was really sent.
-    fn record(&self, message: &Message) {
+    /// This message is written no more: the transcript has what was really sent, and then it is somebody else's turn.
+    fn settle(&self, message: &Message) {
         let sent = message.fate().sent;
         if sent > 0 {
             self.lock().transcript.record_sent(&message.bytes[..sent], message.at);
         }
+        self.stdin.conclude(message);
+        self.stdin.bells.ring();
     }
 }

@@ -1,0 +1,161 @@
+//! Threads and tasks, and many of them, on one helper: nobody is left asleep, and each line goes to one of them.
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use foster::prelude::*;
+use foster::{ErrorKind, Result};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long what should happen at once may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+fn sh(script: &str) -> FixtureBuilder {
+    Fixture::command("sh").args(["-c", script])
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn two_threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+#[test]
+fn dropping_and_asking_again_loses_no_line_and_repeats_none() -> Result {
+    const LINES: usize = 2000;
+    two_threads().block_on(async {
+        let fx = Fixture::command("cat").spawn()?;
+        let input = fx.input();
+        let sender = std::thread::spawn(move || (0..LINES).try_for_each(|n| input.send_line(&n.to_string())));
+        let mut dropped = 0;
+        for n in 0..LINES {
+            let line = loop {
+                // Sometimes after one poll, sometimes after several.
+                let patience = async {
+                    for _ in 0..n % 3 {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    line = fx.futures().stdout().recv() => break line?,
+                    () = patience => dropped += 1,
+                }
+            };
+            assert_eq!(line, n.to_string());
+        }
+        sender.join().unwrap()?;
+        assert!(dropped > 0, "none was ever dropped: this has proved nothing");
+        Ok(())
+    })
+}
+
+#[test]
+fn threads_and_tasks_share_a_stream_and_each_line_goes_to_one_of_them() -> Result {
+    const LINES: usize = 3000;
+    let runtime = two_threads();
+    let fx = Fixture::command("cat").spawn()?;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let note = |heard: &Mutex<Vec<usize>>, line: String| heard.lock().unwrap().push(line.parse().unwrap());
+    let mut tasks = Vec::new();
+    for impatient in [false, true].repeat(4) {
+        let (lines, heard) = (fx.stdout(), Arc::clone(&heard));
+        tasks.push(runtime.spawn(async move {
+            loop {
+                // Half of them give up at every turn, and begin anew.
+                let line = tokio::select! {
+                    biased;
+                    line = lines.futures().recv() => line,
+                    () = tokio::time::sleep(ms(1)), if impatient => continue,
+                };
+                match line {
+                    Ok(line) => note(&heard, line),
+                    Err(e) => break e.kind(),
+                }
+            }
+        }));
+    }
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (lines, heard) = (fx.stdout(), Arc::clone(&heard));
+            std::thread::spawn(move || lines.lines().for_each(|line| note(&heard, line.unwrap())))
+        })
+        .collect();
+    for n in 0..LINES {
+        fx.send_line(&n.to_string())?;
+        if n % 100 == 0 {
+            // Now and then everybody waits, and somebody has to wake up.
+            fx.stderr().expect_silence(ms(2))?;
+        }
+    }
+    fx.send_eof()?;
+    for task in tasks {
+        let kind = runtime.block_on(task).unwrap();
+        assert!(matches!(kind, ErrorKind::Eof | ErrorKind::Exited), "{kind:?}");
+    }
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    let mut heard = heard.lock().unwrap().clone();
+    heard.sort_unstable();
+    assert_eq!(heard, (0..LINES).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// A thread that has what it wanted leaves, and a future that was polled while it led must not be left alone.
+#[test]
+fn who_was_led_is_awake_when_the_leader_has_left() -> Result {
+    let fx = Fixture::command("cat").spawn()?;
+    for round in 0..300 {
+        let (one, two) = (format!("one {round}\n"), format!("two {round}\n"));
+        std::thread::scope(|scope| {
+            let leader = scope.spawn(|| fx.within(SOON).select(one.trim_end()));
+            let future = fx.within(SOON).futures().expect(two.trim_end());
+            let follower = scope.spawn(move || pollster::block_on(future));
+            fx.send(&one)?;
+            leader.join().unwrap()?;
+            fx.send(&two)?;
+            follower.join().unwrap()
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_matcher_that_panics_ends_its_own_task_and_no_other() -> Result {
+    let runtime = two_threads();
+    let fx = Fixture::command("cat").spawn()?;
+    let other = runtime.spawn(fx.within(SOON).futures().expect("second"));
+    let bad = runtime.spawn(fx.within(SOON).futures().expect(|line: &str| panic!("cannot judge {line}")));
+    fx.send_line("first")?;
+    assert!(runtime.block_on(bad).unwrap_err().is_panic());
+    fx.send_line("second")?;
+    runtime.block_on(other).unwrap()?;
+    Ok(())
+}
+
+/// What must not come is judged by the thread that reads for everybody, if nobody waits.
+#[test]
+fn a_judge_that_panics_does_not_end_the_reading_for_everybody() -> Result {
+    let (sender, panicked) = mpsc::channel();
+    let judge = move |line: &str| -> bool {
+        let _ = sender.send(());
+        panic!("cannot judge {line}");
+    };
+    let bad = sh("echo what; cat").fail_on(judge).spawn()?;
+    panicked.recv_timeout(SOON).expect("the line is looked at");
+    // In another thread, because a wait that nobody serves would not even end with its deadline.
+    let fx = sh("yes | head -c 1000000 >&2; read go; echo fine; read never").spawn()?;
+    let (done, result) = mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let fine = pollster::block_on(async {
+            fx.futures().send_line("go").await?;
+            fx.within(SOON).futures().expect_line("fine").await.map(drop)
+        });
+        let _ = done.send(fine);
+    });
+    result.recv_timeout(SOON + SOON).expect("it is served")?;
+    waiter.join().unwrap();
+    drop(bad);
+    Ok(())
+}
