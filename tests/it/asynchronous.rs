@@ -221,6 +221,23 @@ fn the_exit_ends_a_wait_at_once_with_status_and_last_words() -> Result {
     })
 }
 
+/// The end of no stream tells of it here.
+#[test]
+fn the_exit_ends_a_wait_also_when_something_holds_the_streams_open() -> Result {
+    everywhere(|| async {
+        let fx = sh("sleep 50 & read go; exit 3").spawn()?;
+        let began = Instant::now();
+        let (mut line, mut exit) = (pin!(fx.futures().expect("never said")), pin!(fx.futures().expect_exit()));
+        assert!(begin(line.as_mut()).await.is_pending() && begin(exit.as_mut()).await.is_pending());
+        fx.send_line("go")?;
+        assert_eq!(line.await.unwrap_err().kind(), ErrorKind::Exited);
+        assert_eq!(exit.await?.code(), Some(3));
+        assert!(began.elapsed() < ms(5000));
+        assert!(fx.within(ms(30)).futures().expect_eof().await.unwrap_err().is_timeout());
+        Ok(())
+    })
+}
+
 #[test]
 fn the_last_line_wins_over_the_exit_and_the_end_of_a_stream_ends_its_waits() -> Result {
     everywhere(|| async {

@@ -1,6 +1,8 @@
 //! Threads and tasks, and many of them, on one helper: nobody is left asleep, and each line goes to one of them.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use foster::prelude::*;
@@ -100,6 +102,43 @@ fn threads_and_tasks_share_a_stream_and_each_line_goes_to_one_of_them() -> Resul
     heard.sort_unstable();
     assert_eq!(heard, (0..LINES).collect::<Vec<_>>());
     Ok(())
+}
+
+/// A waker that tells a channel.
+struct Herald(Mutex<mpsc::Sender<()>>);
+
+impl Wake for Herald {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().unwrap().send(());
+    }
+}
+
+#[test]
+fn a_leader_tells_futures_what_comes_and_that_it_leaves() -> Result {
+    let fx = Fixture::command("cat").spawn()?;
+    let (sender, asked) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let matcher = move |line: &str| {
+            sender.send(()).unwrap();
+            line == "last"
+        };
+        let leader = scope.spawn(|| fx.within(SOON).select(matcher));
+        fx.send_line("first")?;
+        asked.recv_timeout(SOON).expect("it leads");
+        // It goes on leading, so what is polled now depends on it.
+        let (sender, told) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Herald(Mutex::new(sender))));
+        let mut future = pin!(fx.futures().stderr().expect("never said"));
+        let mut poll = || future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(poll());
+        fx.send_line("second")?;
+        told.recv_timeout(SOON).expect("what comes is told");
+        assert!(poll());
+        fx.send_line("last")?;
+        leader.join().unwrap()?;
+        told.recv_timeout(SOON).expect("that it leaves is told");
+        Ok(())
+    })
 }
 
 /// A thread that has what it wanted leaves, and a future that was polled while it led must not be left alone.
