@@ -195,7 +195,8 @@ impl Fixture {
             None => (ErrorKind::Timeout, format!("timed out after {}", seconds(limit))),
         };
         let state = self.conversation.lock();
-        Err(self.fail(&state, kind, verb, "exit".to_owned(), at, &why))
+        let object = if verb == "expect" { "exit" } else { "" };
+        Err(self.fail(&state, kind, verb, object.to_owned(), at, &why))
     }
 }
 

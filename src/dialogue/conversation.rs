@@ -447,11 +447,12 @@ fn look(sources: &[Option<Arc<OwnedFd>>; 3], deadline: Option<Instant>) -> [bool
         let ready = poll(set(), Some(began)).unwrap_or([true; 3]);
         let yielded = now;
         now = Instant::now();
-        if ready != [false; 3] || deadline.is_some_and(|d| now >= d) {
-            return ready;
-        }
+        // Also when the answer is there by now, which after a lost slice it is nearly always.
         if now.duration_since(yielded) >= LOST_SLICE {
             CROWDED.note(now);
+        }
+        if ready != [false; 3] || deadline.is_some_and(|d| now >= d) {
+            return ready;
         }
         if now.duration_since(began) >= LOOK_AGAIN || CROWDED.is_so(now) {
             break;

@@ -72,8 +72,7 @@ impl Progress {
         }
         let eof = state.stream_ref(channel).is_eof();
         let exited = state.life.exited.is_some() || state.life.is_over();
-        let over = if V::ENDS_WITH_HELPER { exited } else { state.life.is_over() };
-        if over || (eof && exited) || (eof && !V::ENDS_WITH_HELPER) {
+        if if V::ENDS_WITH_HELPER { exited } else { eof } {
             return Some(self.end(verb, state, channel, End::Over));
         }
         if eof && self.give_up.is_none() {

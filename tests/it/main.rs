@@ -22,6 +22,7 @@ mod real_programs;
 mod registry;
 mod reports;
 mod runners;
+mod scenarios;
 mod scene;
 mod several;
 mod spawn;

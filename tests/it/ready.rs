@@ -72,7 +72,8 @@ fn a_daemon_that_listens_after_its_starter_has_ended_counts() -> Result {
     let fx = server(&["--daemon", "--late"]).timeout(LONG).ready(ready).spawn()?;
     let addr: std::net::SocketAddr = fx.capture("addr")?;
     std::net::TcpStream::connect(addr).expect("it listens");
-    fx.expect_line("visitor 1")?;
+    assert!(fx.expect_exit()?.success());
+    assert_eq!(fx.stop()?.escapees().len(), 1);
     Ok(())
 }
 

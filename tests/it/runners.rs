@@ -153,31 +153,89 @@ fn b13_kill_of_cargo_only() {
     control.assert_survived("SIGKILL of cargo, runner not watched", true);
 }
 
-/// Ctrl-C reaches cargo and the test binary at once. That cargo has died of it must not look like a second signal: the
-/// helper is asked, and has its time.
+/// Who asks the test binary first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    CtrlCFirst,
+    /// It does nothing before both have.
+    AtOnce,
+    GuardianFirst,
+    /// Ctrl-C again, while the helper says goodbye.
+    Twice,
+}
+
+/// Ctrl-C reaches cargo and the test binary at once; the helper takes 700 ms for its goodbye, and has them.
+///
+/// Ctrl-C and the guardian, which knows only that cargo has died, both ask the test binary to end.
+fn ctrl_c(order: Order) {
+    let scene = Scene::new();
+    let bye = scene.path("bye");
+    let mut runner = crate::scene::fresh(env!("CARGO"));
+    runner.args(["--offline", "test", "--quiet", "--test", "cases", "--", "--ignored", "--exact", "says_goodbye"]);
+    runner.current_dir(env!("CARGO_MANIFEST_DIR")).env("CASES_BYE", &bye).env("CASES_ARMED", scene.path("armed"));
+    runner.env("CASES_TESTER", scene.path("tester"));
+    runner.env_remove("FOSTER_DISABLE").env_remove("NEXTEST").env_remove("NEXTEST_TEST_NAME");
+    runner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = std::os::unix::process::CommandExt::process_group(&mut runner, 0).spawn().unwrap();
+    let handle = Process::open(child.id() as i32);
+    assert!(scene.is_armed(&handle), "cargo ended first");
+    let tester = std::fs::read_to_string(scene.path("tester")).unwrap();
+    let tester = Process::open(tester.parse().unwrap());
+    // A group that nobody of its session has a child in gets SIGHUP and SIGCONT (setpgid(2)); a child of ours prevents it.
+    let mut anchor = Command::new("sleep");
+    let mut anchor = std::os::unix::process::CommandExt::process_group(anchor.arg("60"), handle.pid).spawn().unwrap();
+    if order == Order::AtOnce {
+        tester.signal(Signal::STOP);
+    }
+    if order != Order::GuardianFirst {
+        tester.signal(Signal::INT);
+    }
+    handle.signal(Signal::INT);
+    assert!(handle.ends_within(crate::scene::LIMIT));
+    child.wait().unwrap();
+    match order {
+        Order::CtrlCFirst => {}
+        Order::AtOnce => {
+            let deadline = Instant::now() + LIMIT;
+            while !is_pending(&tester, Signal::TERM) {
+                assert!(Instant::now() < deadline, "the guardian does not ask");
+                // Nothing announces a signal that waits for a stopped process.
+                std::thread::yield_now();
+            }
+            tester.signal(Signal::CONT);
+        }
+        Order::GuardianFirst | Order::Twice => {
+            assert!(scene.hears("asked"), "the guardian does not ask");
+            tester.signal(Signal::INT);
+        }
+    }
+    let ended = scene.armed_ends();
+    anchor.kill().unwrap();
+    anchor.wait().unwrap();
+    assert!(ended, "the test binary does not end");
+    let said = std::fs::read_to_string(&bye).unwrap_or_default();
+    assert_eq!(said, if order == Order::Twice { "" } else { "bye\n" }, "{order:?}: the helper's time");
+}
+
+/// Does this signal wait for the process? (proc_pid_status(5): ShdPnd)
+fn is_pending(process: &Process, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("ShdPnd:\t")).unwrap_or_default();
+    u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set >> (signal.as_raw() - 1) & 1 == 1)
+}
+
+/// That cargo has died of it must not look like a second signal.
 #[test]
 fn ctrl_c_to_cargo_and_the_test_binary_is_polite() {
-    for _ in 0..5 {
-        let scene = Scene::new();
-        let bye = scene.path("bye");
-        let mut runner = crate::scene::fresh(env!("CARGO"));
-        runner.args(["--offline", "test", "--quiet", "--test", "cases", "--", "--ignored", "--exact", "says_goodbye"]);
-        runner.current_dir(env!("CARGO_MANIFEST_DIR")).env("CASES_BYE", &bye).env("CASES_ARMED", scene.path("armed"));
-        runner.env_remove("FOSTER_DISABLE").env_remove("NEXTEST").env_remove("NEXTEST_TEST_NAME");
-        runner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = std::os::unix::process::CommandExt::process_group(&mut runner, 0).spawn().unwrap();
-        let handle = Process::open(child.id() as i32);
-        assert!(scene.is_armed(&handle), "cargo ended first");
-        // It is not reaped, so the group is its own.
-        let group = rustix::process::Pid::from_raw(handle.pid).unwrap();
-        rustix::process::kill_process_group(group, Signal::INT).unwrap();
-        assert!(handle.ends_within(crate::scene::LIMIT));
-        child.wait().unwrap();
-        // The helper takes 700 ms for its goodbye, after which the FIFO is at its end.
-        let ended = scene.armed_ends();
-        assert!(ended, "the test binary does not end");
-        assert_eq!(std::fs::read_to_string(&bye).unwrap_or_default(), "bye\n", "the helper was not given its time");
+    for order in [Order::CtrlCFirst, Order::AtOnce, Order::GuardianFirst] {
+        ctrl_c(order);
     }
+}
+
+/// The control: a second Ctrl-C is one, and takes the helper's time.
+#[test]
+fn ctrl_c_twice_is_not() {
+    ctrl_c(Order::Twice);
 }
 
 /// B14: nextest alone is killed.

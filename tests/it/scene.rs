@@ -115,6 +115,24 @@ impl Scene {
         fds[0].revents().contains(PollFlags::IN)
     }
 
+    /// Waits until this has been said through the FIFO `armed`.
+    pub(crate) fn hears(&self, word: &str) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        let mut said = Vec::new();
+        while !said.windows(word.len()).any(|w| w == word.as_bytes()) {
+            let mut chunk = [0; 64];
+            match rustix::io::read(&self.armed, &mut chunk) {
+                Ok(0) => return false,
+                Ok(n) => said.extend_from_slice(&chunk[..n]),
+                Err(_) if Instant::now() >= deadline => return false,
+                Err(_) => {
+                    is_readable(&self.armed, deadline.saturating_duration_since(Instant::now()));
+                }
+            }
+        }
+        true
+    }
+
     /// Waits until nobody has the FIFO `armed` open for writing any more.
     pub(crate) fn armed_ends(&self) -> bool {
         let deadline = Instant::now() + LIMIT;

@@ -289,7 +289,8 @@ fn a_line_that_must_not_come_ends_every_wait() -> Result {
     // Nothing of the kind is said, and nothing fails.
     let fx = spawn()?;
     fx.expect_line("ready")?;
-    fx.finish()?;
+    fx.expect_none("more")?;
+    fx.stop()?;
     Ok(())
 }
 
@@ -318,7 +319,7 @@ fn nobody_waits_and_the_line_that_must_not_come_is_seen() -> Result {
 
 #[test]
 fn a_restart_begins_a_new_conversation_in_the_same_directory() -> Result {
-    let script = "echo ready $$; echo x >> log; read x; exit 3";
+    let script = "echo x >> log; echo ready $$; read x; exit 3";
     let mut fx =
         Fixture::command("sh").args(["-c", script]).in_own_dir().ready(Ready::line(like("ready {pid}"))).spawn()?;
     let first: u32 = fx.capture("pid")?;
@@ -360,7 +361,7 @@ fn marks_cut_the_transcript() -> Result {
 }
 
 foster::shared! {
-    static SHARED = Fixture::command("sh").args(["-c", "echo $$; echo started >> log; cat"]).in_own_dir();
+    static SHARED = Fixture::command("sh").args(["-c", "echo started >> ${SHARED_LOG:-log}; echo $$; cat"]).in_own_dir();
 }
 
 #[test]
@@ -372,7 +373,23 @@ fn a_shared_helper_is_started_once() -> Result {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     let fx = SHARED.get()?;
     fx.expect_line(ids[0].to_string())?;
-    assert_eq!(std::fs::read_to_string(fx.dir().join("log")).unwrap(), "started\n");
+    let log = std::env::var_os("SHARED_LOG").map_or_else(|| fx.dir().join("log"), Into::into);
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "started\n");
+    Ok(())
+}
+
+/// Listing tests starts nothing; the control is the run that does.
+#[test]
+fn a_shared_helper_is_started_by_use_only() -> Result {
+    let own = std::env::current_exe().unwrap();
+    let test = "vocabulary::a_shared_helper_is_started_once";
+    for (args, started) in [(["--list", test], false), (["--exact", test], true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let run = Fixture::command(&own).args(args).env("SHARED_LOG", &log).timeout(LONG);
+        run.spawn()?.finish()?.assert().success();
+        assert_eq!(log.exists(), started, "{args:?}");
+    }
     Ok(())
 }
 

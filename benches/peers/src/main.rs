@@ -16,6 +16,7 @@ mod live;
 mod peers;
 #[cfg(feature = "peers")]
 mod python;
+mod regex;
 mod sample;
 mod silence;
 mod spawn;
@@ -52,6 +53,7 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             match *name {
                 "line" => line::measure(&options)?,
                 "flood" => flood::measure(&options)?,
+                "regex" => regex::measure(&options)?,
                 "spawn" => spawn::measure(&options)?,
                 "heap" => heap::measure(&options)?,
                 "first" => first::measure(&options)?,

@@ -21,10 +21,16 @@ pub(crate) enum Listener {
     Stranger(Option<(i32, String)>),
 }
 
-/// Who listens on this port, in the network namespace of `helper`; processes at or below `root` are ours.
+/// Who listens on this port, in the network namespace of `helper`, or, if it has ended, in that of what it has left;
+/// processes at or below `root` are ours.
 pub(crate) fn on_port(port: u16, helper: i32, root: i32) -> Listener {
-    let tables =
-        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{helper}/net/{table}")).unwrap_or_default());
+    let ours: Vec<i32> = procfs::descendants(root).iter().map(|s| s.pid).chain([root]).collect();
+    let tables = |pid: &i32| {
+        let read = |table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok();
+        // Where IPv6 is switched off, there is one table.
+        read("tcp").map(|tcp| [tcp, read("tcp6").unwrap_or_default()])
+    };
+    let tables = [helper].iter().chain(&ours).find_map(tables).unwrap_or_default();
     let inodes: HashSet<u64> = tables.iter().flat_map(|table| inodes_on(table, port)).collect();
     if inodes.is_empty() {
         return Listener::Nobody;
@@ -33,7 +39,6 @@ pub(crate) fn on_port(port: u16, helper: i32, root: i32) -> Listener {
         let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         fds.filter_map(|fd| socket_inode(fs::read_link(fd.path()).ok()?.to_str()?)).any(|inode| inodes.contains(&inode))
     };
-    let ours: Vec<i32> = std::iter::once(root).chain(procfs::descendants(root).iter().map(|s| s.pid)).collect();
     if ours.iter().any(|pid| holds(*pid)) {
         return Listener::Ours;
     }

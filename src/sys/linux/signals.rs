@@ -159,6 +159,9 @@ pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> io::Result<T>) -> io::R
 static OWNER: AtomicI32 = AtomicI32::new(0);
 /// The signal that has arrived, 0 for none yet.
 static ARRIVED: AtomicI32 = AtomicI32::new(0);
+
+/// Marks in [`ARRIVED`] that it was the guardian's: only signals of others count as a first and a second one.
+const FROM_GUARDIAN: i32 = 1 << 8;
 /// Where the handler announces it.
 static WAKE: OnceLock<OwnedFd> = OnceLock::new();
 /// The guardian, which is our child and not reaped, so that the number is its own.
@@ -174,7 +177,7 @@ pub(crate) fn note_guardian(pid: i32) {
 
 /// The signal that the process has been asked to end by, if it has.
 pub(crate) fn arrived() -> Option<i32> {
-    Some(ARRIVED.load(Ordering::Acquire)).filter(|s| *s > 0)
+    Some(ARRIVED.load(Ordering::Acquire)).filter(|s| *s > 0).map(|s| s & !FROM_GUARDIAN)
 }
 
 /// Installs the handler for each of the signals that is at its default now.
@@ -233,12 +236,16 @@ extern "C" fn on_ending(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
         return;
     }
     let ours = OWNER.load(Ordering::Acquire) == super::process::own_pid();
-    let first = ours && ARRIVED.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    // SAFETY: with SA_SIGINFO the kernel passes a live siginfo; `si_pid` is there for what kill and pidfd_send_signal
+    // have sent (SI_USER, sigaction(2)).
+    let sender = unsafe { if (*info).si_code == libc::SI_USER { (*info).si_pid() } else { 0 } };
+    let from_guardian = ours && sender != 0 && sender == GUARDIAN.load(Ordering::Acquire);
+    let arrive =
+        |before: i32, now: i32| ARRIVED.compare_exchange(before, now, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    let first = ours && arrive(0, if from_guardian { signal | FROM_GUARDIAN } else { signal });
     if !first {
-        // SAFETY: with SA_SIGINFO the kernel passes a live siginfo; `si_pid` is there for what kill and pidfd_send_signal
-        // have sent (SI_USER, sigaction(2)).
-        let sender = unsafe { if (*info).si_code == libc::SI_USER { (*info).si_pid() } else { 0 } };
-        if ours && sender != 0 && sender == GUARDIAN.load(Ordering::Acquire) {
+        // The first one of somebody else's takes the place of the guardian's; his second one ends it at once.
+        if from_guardian || arrive(SIGTERM | FROM_GUARDIAN, signal) {
             return;
         }
         die_by(signal);
