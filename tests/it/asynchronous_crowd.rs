@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foster::prelude::*;
 use foster::{ErrorKind, Result};
@@ -104,6 +104,32 @@ fn threads_and_tasks_share_a_stream_and_each_line_goes_to_one_of_them() -> Resul
     Ok(())
 }
 
+/// A keeper serves one fixture after the other, and its socket tells the news of each: in the right name.
+#[test]
+fn the_news_of_each_helper_reach_its_own_task_and_no_other() -> Result {
+    const ROUNDS: i32 = 40;
+    let runtime = two_threads();
+    let life = |task: i32| async move {
+        for round in 0..ROUNDS {
+            let code = (task * ROUNDS + round) % 251;
+            // Something holds the streams open, so that nothing but the news tells of the exit.
+            let fx = sh(&format!("sleep 50 & exit {code}")).stop_policy(Stop::kill()).spawn_async().await?;
+            let exit = fx.within(SOON).futures().expect_exit().await?;
+            assert_eq!(exit.code(), Some(code));
+            // Half of them are stopped before they are dropped, by a task that lets others run meanwhile.
+            if round % 2 == 0 {
+                fx.futures().stop().await?;
+            }
+        }
+        Ok::<_, foster::Error>(())
+    };
+    let tasks: Vec<_> = (0..6).map(|task| runtime.spawn(life(task))).collect();
+    for task in tasks {
+        runtime.block_on(task).unwrap()?;
+    }
+    Ok(())
+}
+
 /// A waker that tells a channel.
 struct Herald(Mutex<mpsc::Sender<()>>);
 
@@ -113,32 +139,70 @@ impl Wake for Herald {
     }
 }
 
+fn herald() -> (Waker, mpsc::Receiver<()>) {
+    let (sender, receiver) = mpsc::channel();
+    (Waker::from(Arc::new(Herald(Mutex::new(sender)))), receiver)
+}
+
+/// What a future takes in that it does not want may be what another one waits for, and then nobody else will tell.
 #[test]
-fn a_leader_tells_futures_what_comes_and_that_it_leaves() -> Result {
+fn a_future_that_takes_something_in_tells_the_others() -> Result {
+    let fx = Fixture::command("cat").spawn()?;
+    let mut busy = pin!(fx.within(5 * SOON).futures().select("never said"));
+    for round in 0..300 {
+        let line = format!("round {round}");
+        let (waker, told) = herald();
+        let mut asleep = pin!(fx.within(5 * SOON).futures().select(line.as_str()));
+        assert!(asleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        fx.send_line(&line)?;
+        let began = Instant::now();
+        while told.try_recv().is_err() {
+            assert!(began.elapsed() < SOON, "nobody told");
+            assert!(busy.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            std::thread::yield_now();
+        }
+        pollster::block_on(asleep)?;
+    }
+    Ok(())
+}
+
+/// A thread waits for `last`, and does this with it. A future that is polled meanwhile is told what comes, and its end.
+fn leader_leaves(judge: fn() -> bool) -> Result {
     let fx = Fixture::command("cat").spawn()?;
     let (sender, asked) = mpsc::channel();
     std::thread::scope(|scope| {
         let matcher = move |line: &str| {
             sender.send(()).unwrap();
-            line == "last"
+            line == "last" && judge()
         };
-        let leader = scope.spawn(|| fx.within(SOON).select(matcher));
+        let leader = scope.spawn(|| fx.within(SOON).select(matcher).map(drop));
         fx.send_line("first")?;
         asked.recv_timeout(SOON).expect("it leads");
         // It goes on leading, so what is polled now depends on it.
-        let (sender, told) = mpsc::channel();
-        let waker = Waker::from(Arc::new(Herald(Mutex::new(sender))));
-        let mut future = pin!(fx.futures().stderr().expect("never said"));
+        let (waker, told) = herald();
+        // Its own deadline would wake it as well.
+        let mut future = pin!(fx.within(5 * SOON).futures().stderr().expect("never said"));
         let mut poll = || future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
         assert!(poll());
         fx.send_line("second")?;
         told.recv_timeout(SOON).expect("what comes is told");
         assert!(poll());
         fx.send_line("last")?;
-        leader.join().unwrap()?;
+        // One that panics is no more than gone.
+        leader.join().unwrap_or(Ok(()))?;
         told.recv_timeout(SOON).expect("that it leaves is told");
         Ok(())
     })
+}
+
+#[test]
+fn a_leader_tells_futures_what_comes_and_that_it_leaves() -> Result {
+    leader_leaves(|| true)
+}
+
+#[test]
+fn a_leader_whose_matcher_panics_leaves_no_future_asleep() -> Result {
+    leader_leaves(|| panic!("cannot judge the last line"))
 }
 
 /// A thread that has what it wanted leaves, and a future that was polled while it led must not be left alone.
