@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 use tempfile::TempDir;
 
+use crate::dialogue::awaiting::{How, at_once};
 use crate::dialogue::conversation::Conversation;
 use crate::dialogue::life::Life;
 use crate::dialogue::matcher::IntoMatcher;
@@ -257,14 +258,19 @@ impl FixtureBuilder {
         self.spawn_from(Location::caller())
     }
 
-    pub(crate) fn spawn_from(mut self, at: &'static Location<'static>) -> Result<Fixture> {
+    pub(crate) fn spawn_from(self, at: &'static Location<'static>) -> Result<Fixture> {
+        at_once(self.spawn_in(How::Blocking, at))
+    }
+
+    /// Starts the helper, in either way of waiting until it is ready.
+    pub(crate) async fn spawn_in(mut self, how: How, at: &'static Location<'static>) -> Result<Fixture> {
         let dir = std::mem::take(&mut self.own_dir);
         if self.in_own_dir {
             own_dir(&dir);
         }
         let (conversation, handle) = self.start(dir.get().map(TempDir::path), at)?;
         let mut fixture = Fixture::new(conversation, handle, self, dir);
-        fixture.become_ready(at)?;
+        fixture.become_ready(how, at).await?;
         Ok(fixture)
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::color;
+use crate::dialogue::awaiting::{How, at_once};
 use crate::dialogue::conversation::{Channel, State};
 use crate::dialogue::expect::deadline;
 use crate::error::{ErrorKind, Result};
@@ -18,17 +19,6 @@ use crate::report::{self, seconds};
 use crate::settings;
 use crate::stop::Stopped;
 use crate::sys::process;
-
-impl State {
-    /// The helper's status, once it has ended; or why there is none to wait for.
-    pub(crate) fn ended(&self) -> Option<Result<ExitStatus, (ErrorKind, String)>> {
-        if let Some(tripped) = &self.tripped {
-            return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
-        }
-        let exit = self.life.exited.as_ref().map(|e| Ok(e.status));
-        exit.or_else(|| self.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
-    }
-}
 
 /// How much longer than a keeper may take to end its tree the test waits for its word.
 const STOP_SLACK: Duration = Duration::from_secs(3);
@@ -51,8 +41,11 @@ impl Fixture {
     /// # }
     /// ```
     #[track_caller]
-    pub fn finish(mut self) -> Result<Finished> {
-        let at = Location::caller();
+    pub fn finish(self) -> Result<Finished> {
+        at_once(self.finish_in(How::Blocking, Location::caller()))
+    }
+
+    pub(crate) async fn finish_in(mut self, how: How, at: &'static Location<'static>) -> Result<Finished> {
         self.conversation.close_stdin();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         // Takes the output as it comes: all of it is wanted, so nothing may be dropped for want of room.
@@ -64,10 +57,11 @@ impl Fixture {
             }
         };
         let limit = deadline(self.limit());
-        let ended = self.conversation.wait(limit, |state| {
+        let look = |state: &mut State| {
             collect(state);
-            state.ended()
-        });
+            exit(state)
+        };
+        let ended = self.conversation.wait_in(how, limit, look).await;
         let status = match ended {
             None => {
                 let why = format!("it has not ended within {}, though its input has", seconds(self.limit()));
@@ -78,12 +72,13 @@ impl Fixture {
             ended => self.exit_of(ended, self.limit(), "finish", at)?,
         };
         self.begin_stop();
-        let stopped = self.await_end("finish", self.policy().ladder().total(), at)?;
+        let stopped = self.await_end(how, "finish", self.policy().ladder().total(), at).await?;
         // Nobody is left who could hold the streams open, except at level L1.
-        let closed = self.conversation.wait(limit, |state| {
+        let look = |state: &mut State| {
             collect(state);
             (state.stream(Channel::Stdout).is_eof() && state.stream(Channel::Stderr).is_eof()).then_some(())
-        });
+        };
+        let closed = self.conversation.wait_in(how, limit, look).await;
         let state = self.conversation.lock();
         if let Some(tripped) = &state.tripped {
             return Err(self.fail(&state, ErrorKind::Unwanted, "finish", String::new(), at, &tripped.to_string()));
@@ -133,13 +128,20 @@ impl Fixture {
     }
 
     /// Waits until nothing is left.
-    pub(crate) fn await_end(&self, verb: &str, ladder: Duration, at: &'static Location<'static>) -> Result<Stopped> {
+    pub(crate) async fn await_end(
+        &self,
+        how: How,
+        verb: &str,
+        ladder: Duration,
+        at: &'static Location<'static>,
+    ) -> Result<Stopped> {
+        let is_over = |state: &mut State| state.life.is_over().then_some(());
         let limit = ladder.saturating_add(KILL_LIMIT).saturating_add(STOP_SLACK);
-        let mut over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
+        let mut over = self.conversation.wait_in(how, deadline(limit), is_over).await;
         if over.is_none() && self.handle.give_up_on_keeper() {
             // Somebody has stopped it. The guardian kills it and then what it has left.
             let limit = KILL_LIMIT.saturating_add(STOP_SLACK);
-            over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
+            over = self.conversation.wait_in(how, deadline(limit), is_over).await;
         }
         self.conversation.close_stdin();
         let state = self.conversation.lock();
@@ -166,6 +168,20 @@ impl Fixture {
         Ok(Stopped { status: state.life.exited.as_ref().map(|e| e.status), escapees: gone.escapees.clone() })
     }
 
+    pub(crate) async fn kill_in(&self, how: How, at: &'static Location<'static>) -> Result {
+        let over = self.conversation.lock().life.is_over();
+        if !over {
+            // If the keeper does not hear it, it is gone, and the wait says so.
+            let _ = self.handle.kill();
+        }
+        self.await_end(how, "kill", Duration::ZERO, at).await.map(drop)
+    }
+
+    pub(crate) async fn stop_in(&self, how: How, at: &'static Location<'static>) -> Result<Stopped> {
+        self.begin_stop();
+        self.await_end(how, "stop", self.policy().ladder().total(), at).await
+    }
+
     /// What a wait for the exit means.
     pub(crate) fn exit_of(
         &self,
@@ -183,6 +199,15 @@ impl Fixture {
         let object = if verb == "expect" { "exit" } else { "" };
         Err(self.fail(&state, kind, verb, object.to_owned(), at, &why))
     }
+}
+
+/// The helper's exit, or why nobody will hear of it.
+pub(crate) fn exit(state: &mut State) -> Option<Result<ExitStatus, (ErrorKind, String)>> {
+    if let Some(tripped) = &state.tripped {
+        return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
+    }
+    let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
+    exit.or_else(|| state.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
 }
 
 impl Drop for Fixture {
@@ -204,7 +229,8 @@ impl Drop for Fixture {
         if !over {
             self.begin_stop();
             // Whatever is wrong now, the keeper and the guardian go on with it; there is nobody to tell.
-            let _ = self.await_end("stop", self.policy().ladder().total(), Location::caller());
+            let ladder = self.policy().ladder().total();
+            let _ = at_once(self.await_end(How::Blocking, "stop", ladder, Location::caller()));
         }
         self.conversation.close_stdin();
     }
@@ -233,7 +259,7 @@ pub fn stop_all<F: Borrow<Fixture>>(fixtures: impl IntoIterator<Item = F>) -> Re
     for fixture in &fixtures {
         fixture.borrow().begin_stop();
     }
-    let results: Vec<Result<Stopped>> =
-        fixtures.iter().map(|f| f.borrow().await_end("stop", f.borrow().policy().ladder().total(), at)).collect();
+    let end = |f: &Fixture| at_once(f.await_end(How::Blocking, "stop", f.policy().ladder().total(), at));
+    let results: Vec<Result<Stopped>> = fixtures.iter().map(|f| end(f.borrow())).collect();
     results.into_iter().collect()
 }

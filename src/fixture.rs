@@ -14,9 +14,11 @@ use once_cell::sync::OnceCell;
 use tempfile::TempDir;
 
 use crate::builder::{self, FixtureBuilder};
+use crate::dialogue::awaiting::{How, at_once};
 use crate::dialogue::conversation::{Conversation, State};
 use crate::dialogue::found;
 use crate::dialogue::search::Captures;
+use crate::ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guardian::handle::Handle;
 use crate::report::{self, Attempt, status};
@@ -94,9 +96,9 @@ impl Fixture {
     }
 
     /// Waits until the helper counts as started.
-    pub(crate) fn become_ready(&mut self, at: &'static Location<'static>) -> Result {
+    pub(crate) async fn become_ready(&mut self, how: How, at: &'static Location<'static>) -> Result {
         if let Some(ready) = self.spec.readiness() {
-            self.captures = ready.wait(self, at)?;
+            self.captures = ready.wait(how, self, at).await?;
         }
         Ok(())
     }
@@ -144,14 +146,17 @@ impl Fixture {
     /// ```
     #[track_caller]
     pub fn restart(&mut self) -> Result {
-        let at = Location::caller();
+        at_once(self.start_again(How::Blocking, Location::caller()))
+    }
+
+    pub(crate) async fn start_again(&mut self, how: How, at: &'static Location<'static>) -> Result {
         self.begin_stop();
-        self.await_end("restart", self.policy().ladder().total(), at)?;
+        self.await_end(how, "restart", self.policy().ladder().total(), at).await?;
         let (conversation, handle) = self.spec.start(self.dir.get().map(TempDir::path), at)?;
         self.conversation = conversation;
         self.handle = handle;
         self.captures.clear();
-        self.become_ready(at)
+        self.become_ready(how, at).await
     }
 
     pub(crate) fn policy(&self) -> Stop {
@@ -227,7 +232,7 @@ impl Fixture {
     #[track_caller]
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
         // Not through `expect_exit`: this is called again and again, and no failure has to be described.
-        let ended = self.conversation.wait(Some(Instant::now()), |state| state.ended());
+        let ended = self.conversation.wait(Some(Instant::now()), ending::exit);
         match ended {
             None => Ok(None),
             ended => self.exit_of(ended, Duration::ZERO, "expect", Location::caller()).map(Some),
@@ -269,13 +274,7 @@ impl Fixture {
     /// [`ErrorKind::Survivor`] when something cannot be killed, [`ErrorKind::Guardian`] when the keeper was killed.
     #[track_caller]
     pub fn kill(&self) -> Result {
-        let at = Location::caller();
-        let over = self.conversation.lock().life.is_over();
-        if !over {
-            // If the keeper does not hear it, it is gone, and the wait says so.
-            let _ = self.handle.kill();
-        }
-        self.await_end("kill", Duration::ZERO, at).map(drop)
+        at_once(self.kill_in(How::Blocking, Location::caller()))
     }
 
     /// Walks the [ladder](Stop): asks, waits, kills, and waits until the kernel confirms that nothing is left.
@@ -287,9 +286,7 @@ impl Fixture {
     /// Those of [`kill`](Fixture::kill).
     #[track_caller]
     pub fn stop(&self) -> Result<Stopped> {
-        let at = Location::caller();
-        self.begin_stop();
-        self.await_end("stop", self.policy().ladder().total(), at)
+        at_once(self.stop_in(How::Blocking, Location::caller()))
     }
 
     /// What has been said so far; `eprintln!("{}", fx.transcript())` shows it.

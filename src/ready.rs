@@ -5,7 +5,8 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dialogue::conversation::Channel;
+use crate::dialogue::awaiting::How;
+use crate::dialogue::conversation::{Channel, State};
 use crate::dialogue::expect::{Wait, deadline};
 use crate::dialogue::matcher::{IntoMatcher, Matcher};
 use crate::dialogue::search::Captures;
@@ -128,7 +129,7 @@ impl Ready {
     }
 
     /// Waits until it is so; what was captured.
-    pub(crate) fn wait(&self, fixture: &Fixture, at: &'static Location<'static>) -> Result<Captures> {
+    pub(crate) async fn wait(&self, how: How, fixture: &Fixture, at: &'static Location<'static>) -> Result<Captures> {
         let began = Instant::now();
         let limit = fixture.limit();
         let mut captures = Captures::new();
@@ -136,14 +137,14 @@ impl Ready {
             let left = limit.saturating_sub(began.elapsed());
             match condition {
                 Condition::Said { channel, matcher } => {
-                    let mut matcher = matcher.lock().unwrap_or_else(PoisonError::into_inner);
                     let wait = Wait { conversation: &fixture.conversation, channel: *channel, limit: left, at };
-                    captures.extend(wait.run(Place::new(matcher.reborrow()))?.captures);
+                    let place = Place::new(Matcher::shared(matcher));
+                    captures.extend(wait.run_in(how, place).await?.captures);
                 }
                 Condition::Listens { port } => {
                     let value = |name: &str| captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
                     let address = port.with(value).to_string();
-                    await_listener(fixture, &address, left, at)?;
+                    await_listener(how, fixture, &address, left, at).await?;
                 }
             }
         }
@@ -151,7 +152,13 @@ impl Ready {
     }
 }
 
-fn await_listener(fixture: &Fixture, address: &str, limit: Duration, at: &'static Location<'static>) -> Result {
+async fn await_listener(
+    how: How,
+    fixture: &Fixture,
+    address: &str,
+    limit: Duration,
+    at: &'static Location<'static>,
+) -> Result {
     let object = || format!("listening on {address}");
     let fail = |kind: ErrorKind, why: &str| {
         let state = fixture.conversation.lock();
@@ -168,7 +175,7 @@ fn await_listener(fixture: &Fixture, address: &str, limit: Duration, at: &'stati
         }
         let ask = Instant::now() + ASK_EVERY;
         let next = deadline.map_or(ask, |d| ask.min(d));
-        let ended = fixture.conversation.wait(Some(next), |state| {
+        let ended = |state: &mut State| {
             let exited =
                 state.life.exited.as_ref().map(|e| (ErrorKind::Exited, format!("the helper {}", status(e.status))));
             let lost = || state.life.lost.clone().map(|why| (ErrorKind::Guardian, why));
@@ -178,8 +185,8 @@ fn await_listener(fixture: &Fixture, address: &str, limit: Duration, at: &'stati
                 .filter(|_| state.life.exited.as_ref().is_some_and(|e| e.left.is_empty()))
                 .or_else(lost)
                 .or_else(tripped)
-        });
-        if let Some((kind, why)) = ended {
+        };
+        if let Some((kind, why)) = fixture.conversation.wait_in(how, Some(next), ended).await {
             return fail(kind, &why);
         }
         if deadline.is_some_and(|d| Instant::now() >= d) {

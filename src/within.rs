@@ -11,6 +11,7 @@ use crate::dialogue::expect::{Wait, deadline};
 use crate::dialogue::found::Match;
 use crate::dialogue::matcher::{IntoMatcher, IntoMatchers};
 use crate::dialogue::verbs::single::Place;
+use crate::ending;
 use crate::error::Result;
 use crate::fixture::Fixture;
 
@@ -183,7 +184,7 @@ impl Within<'_> {
     #[track_caller]
     pub fn expect_exit(&self) -> Result<ExitStatus> {
         let at = Location::caller();
-        let ended = self.fixture.conversation.wait(deadline(self.limit), |state| state.ended());
+        let ended = self.fixture.conversation.wait(deadline(self.limit), ending::exit);
         self.fixture.exit_of(ended, self.limit, "expect", at)
     }
 

@@ -4,8 +4,11 @@
 //! just waited on is only put on a list; a few milliseconds later the attendant looks whether it has been used again, and
 //! begins to watch it only if not. A dialogue at full speed thus costs one look per tick, and an idle one costs nothing at
 //! all: the thread sleeps without a time limit.
+//!
+//! For futures it does more: it watches a conversation at once, its news included, keeps their deadlines, and goes on with
+//! messages that do not fit into a pipe. See [`awaiting`](super::awaiting) for why no wake-up is lost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,16 +16,22 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use super::conversation::{Channel, Conversation};
+use super::bells::Bell;
+use super::conversation::{Channel, Conversation, State};
 use super::window::Filled;
 use crate::sys::attendant::Watch;
-use crate::sys::signals;
+use crate::sys::fds::Until;
+use crate::sys::{OwnedFd, signals};
 
 /// How long a conversation is left alone after it was used.
 const TICK: Duration = Duration::from_millis(5);
 
 /// How many reads one stream may have in a row while others wait for theirs.
 const TURN: usize = 16;
+
+/// How long the state of a conversation that somebody awaits is asked for: usually it is locked for microseconds, and only
+/// a slow matcher is worth no more waiting.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// The thread needs little: it reads into buffers that exist and formats nothing.
 const STACK: usize = 128 * 1024;
@@ -35,7 +44,22 @@ struct Book {
     waiting: Vec<(Weak<Conversation>, u64)>,
     /// The thread has a tick to come.
     ticking: bool,
+    /// The deadlines of futures.
+    alarms: BTreeMap<Alarm, Arc<Bell>>,
+    /// When the thread looks at them next, also if the alarm that this was for has been cleared: an alarm that is set and
+    /// cleared at each step of a dialogue would otherwise wake it each time.
+    next_alarm: Option<Instant>,
 }
+
+/// When somebody wants to be told, and a number, so that two can want it at the same time.
+pub(super) type Alarm = (Instant, u64);
+
+/// What is watched of a conversation: the streams, in the order of [`Channel`], and these.
+const NEWS: u64 = 2;
+const INPUT: u64 = 3;
+
+/// How many numbers each conversation has for what is watched of it.
+const KINDS: u64 = 4;
 
 #[derive(Debug)]
 struct Attendant {
@@ -102,6 +126,48 @@ pub(super) fn idle(conversation: &Arc<Conversation>) {
     attendant.enlist(conversation, u64::MAX);
 }
 
+/// A future awaits a change of this conversation, and nobody leads. False if that cannot be watched: the kernel has no memory
+/// for it.
+pub(super) fn watch(conversation: &Arc<Conversation>, state: &State) -> bool {
+    if !conversation.attended.load(Ordering::Relaxed) {
+        idle(conversation);
+    }
+    attendant().is_some_and(|attendant| attendant.watch_all(conversation, state))
+}
+
+/// A future waits for room in the helper's input. False if that cannot be watched.
+pub(super) fn watch_input(conversation: &Arc<Conversation>, fd: &OwnedFd) -> bool {
+    if !conversation.attended.load(Ordering::Relaxed) {
+        idle(conversation);
+    }
+    attendant().is_some_and(|attendant| attendant.arm(conversation, INPUT, fd))
+}
+
+/// Rings at this time. `None` where there is no attendant.
+pub(super) fn set_alarm(at: Instant, bell: &Arc<Bell>) -> Option<Alarm> {
+    let attendant = attendant()?;
+    let alarm = (at, next_id());
+    let mut book = attendant.book();
+    book.alarms.insert(alarm, Arc::clone(bell));
+    let sooner = book.next_alarm.is_none_or(|next| at < next);
+    if sooner {
+        book.next_alarm = Some(at);
+    }
+    drop(book);
+    if sooner {
+        attendant.watch.wake();
+    }
+    Some(alarm)
+}
+
+pub(super) fn clear_alarm(alarm: Alarm) {
+    if let Some(attendant) = ATTENDANT.get() {
+        // The bell goes when the book is closed.
+        let bell = attendant.book().alarms.remove(&alarm);
+        drop(bell);
+    }
+}
+
 impl Attendant {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,18 +188,45 @@ impl Attendant {
     fn run(&self) {
         let mut tick: Option<Instant> = None;
         loop {
+            let alarm = self.book().next_alarm;
+            let until = match (tick, alarm) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
             // Out of memory in the kernel is the only failure; then the next round tries again.
-            let fired = self.watch.wait(tick).unwrap_or_default();
+            let fired = self.watch.wait(until).unwrap_or_default();
             for token in fired {
-                self.serve(token);
+                if !survives(|| self.serve(token)) {
+                    survives(|| self.make_up_for(token));
+                }
             }
             if tick.is_some_and(|t| Instant::now() >= t) {
                 tick = None;
                 self.look_around();
             }
+            if alarm.is_some() {
+                self.ring_alarms();
+            }
             if tick.is_none() && self.book().ticking {
                 tick = Some(Instant::now() + TICK);
             }
+        }
+    }
+
+    /// Rings for those whose time has come.
+    fn ring_alarms(&self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        let mut book = self.book();
+        if book.next_alarm.is_some_and(|next| now >= next) {
+            while let Some(first) = book.alarms.first_entry().filter(|first| first.key().0 <= now) {
+                due.push(first.remove());
+            }
+            book.next_alarm = book.alarms.first_key_value().map(|((at, _), _)| *at);
+        }
+        drop(book);
+        for bell in due {
+            survives(|| bell.ring());
         }
     }
 
@@ -148,13 +241,9 @@ impl Attendant {
             let Some(conversation) = conversation.upgrade() else { continue };
             match conversation.try_lock() {
                 Some(state) if !state.is_led() => {
-                    if state.waits == seen {
-                        let sources = state.sources();
-                        for (channel, fd) in [Channel::Stdout, Channel::Stderr].into_iter().zip(&sources) {
-                            if let Some(fd) = fd {
-                                self.arm(&conversation, channel, fd);
-                            }
-                        }
+                    if state.waits == seen || conversation.bells.any() {
+                        // Refused only without memory; the stream is then read when somebody waits for it.
+                        let _ = self.watch_all(&conversation, &state);
                     } else {
                         let waits = state.waits;
                         drop(state);
@@ -172,30 +261,81 @@ impl Attendant {
         }
     }
 
-    fn arm(&self, conversation: &Conversation, channel: Channel, fd: &crate::sys::OwnedFd) {
-        // Refused only without memory; the stream is then read when somebody waits for it.
-        let _ = self.watch.arm(fd, conversation.id * 2 + channel as u64);
+    /// Watches everything that can change this conversation. Who waits for nothing needs no news of the helper's end.
+    ///
+    /// With the state locked: as soon as news of the last end have been heard, the keeper's socket may be another
+    /// conversation's, and must not be watched in the name of this one any more.
+    fn watch_all(&self, conversation: &Conversation, state: &State) -> bool {
+        let [out, err] = state.sources();
+        let news = conversation.bells.any().then(|| state.life.source()).flatten();
+        let mut all = true;
+        for (kind, fd) in [out, err, news].iter().enumerate() {
+            all &= fd.as_ref().is_none_or(|fd| self.arm(conversation, kind as u64, fd));
+        }
+        all
     }
 
-    /// Reads what has come on a stream that nobody waits for.
+    fn arm(&self, conversation: &Conversation, kind: u64, fd: &OwnedFd) -> bool {
+        let until = if kind == INPUT { Until::Writable } else { Until::Readable };
+        self.watch.arm(fd, until, conversation.id * KINDS + kind).is_ok()
+    }
+
+    /// Deals with what has happened to a conversation that nobody waits on with a thread of their own.
     fn serve(&self, token: u64) {
-        let channel = if token % 2 == 0 { Channel::Stdout } else { Channel::Stderr };
-        let Some(conversation) = self.book().known.get(&(token / 2)).and_then(Weak::upgrade) else { return };
-        let Some(mut state) = conversation.try_lock().filter(|state| !state.is_led()) else {
+        let (id, kind) = (token / KINDS, token % KINDS);
+        let Some(conversation) = self.book().known.get(&id).and_then(Weak::upgrade) else { return };
+        if kind == INPUT {
+            conversation.go_on_sending();
+            return;
+        }
+        let Some(mut state) = self.ask_for(&conversation).filter(|state| !state.is_led()) else {
             // Whoever is at it reads, and tells us on leaving; to be sure, we look again at the next tick.
             self.enlist(&conversation, u64::MAX);
             return;
         };
-        for _ in 0..TURN {
-            if !matches!(state.read(channel), Filled::More(_)) {
-                break;
+        if kind == NEWS {
+            state.take_in([false, false, true]);
+        } else {
+            let channel = if kind == Channel::Stdout as u64 { Channel::Stdout } else { Channel::Stderr };
+            for _ in 0..TURN {
+                if !matches!(state.read(channel), Filled::More(_)) {
+                    break;
+                }
             }
         }
         conversation.announce(&state);
-        let sources = state.sources();
+        let source = match kind {
+            NEWS => conversation.bells.any().then(|| state.life.source()).flatten(),
+            stream => state.sources()[stream as usize].take(),
+        };
+        if let Some(fd) = source {
+            self.arm(&conversation, kind, &fd);
+        }
         drop(state);
-        if let Some(fd) = &sources[channel as usize] {
-            self.arm(&conversation, channel, fd);
+        conversation.bells.ring();
+    }
+
+    /// Something that is not ours has panicked in the middle of that: what was read is told, and the rest is looked at later.
+    fn make_up_for(&self, token: u64) {
+        let Some(conversation) = self.book().known.get(&(token / KINDS)).and_then(Weak::upgrade) else { return };
+        self.enlist(&conversation, u64::MAX);
+        conversation.changed.notify_all();
+        conversation.bells.ring();
+    }
+
+    /// The state, unless somebody keeps it to himself.
+    fn ask_for<'c>(&self, conversation: &'c Conversation) -> Option<MutexGuard<'c, State>> {
+        let until = conversation.bells.any().then(|| Instant::now() + PATIENCE);
+        loop {
+            match conversation.try_lock() {
+                None if until.is_some_and(|until| Instant::now() < until) => std::thread::yield_now(),
+                other => return other,
+            }
         }
     }
+}
+
+/// Wakers, and what must not come, are code of the test's: one that panics must not end the reading for everybody.
+fn survives(work: impl FnOnce()) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok()
 }

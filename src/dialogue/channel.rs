@@ -133,6 +133,11 @@ impl Input {
             let news = Instant::now() + EXIT_NEWS;
             self.conversation.wait(Some(news), |s| (s.life.exited.is_some() || s.life.is_over()).then_some(()));
         }
+        Err(self.not_sent(bytes, error, at))
+    }
+
+    /// What a message was that was not sent whole, and why.
+    pub(crate) fn not_sent(&self, bytes: &[u8], error: SendError, at: &'static Location<'static>) -> Error {
         let mut state = self.conversation.lock();
         state.reported = true;
         let taken = |sent: usize| format!("{sent} of {} bytes were taken", bytes.len());
@@ -158,10 +163,10 @@ impl Input {
         // The last words of a helper that has gone say why.
         let attempt = Attempt { verb: "send", object, at };
         let failure = report::failure(kind, &self.conversation.subject, &state, &attempt, &why, &[], None);
-        Err(match error {
+        match error {
             SendError::Io(e) => failure.with_source(e),
             _ => failure,
-        })
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! descriptors and puts what arrives into the shared state. Threads that come later wait on a condition variable until the
 //! leader has news or leaves. So a lone waiter, the usual case, pays for one `poll` and one `read` and for no hand-over
 //! between threads. While nobody waits, the [attendant](super::attendant) reads, so a helper never blocks on a full pipe.
+//! Futures wait in [their own way](super::awaiting).
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -16,6 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::attendant;
+use super::awaiting::IfPanicking;
+use super::bells::Bells;
 use super::life::Life;
 use super::looking::{self, Habit};
 use super::stdin::{SendError, Stdin};
@@ -24,10 +27,11 @@ use super::window::{Filled, Window};
 use crate::logging;
 use crate::report::Subject;
 use crate::sys::OwnedFd;
+use crate::sys::fds::write_some;
 use crate::transcript::{Cut, Direction, Recorder, Secrets};
 
 /// How many reads in a row keep the state locked.
-const FLOOD_ROUNDS: usize = 16;
+pub(super) const FLOOD_ROUNDS: usize = 16;
 
 /// How long a leader lets others go first, who have asked for the state while it had it.
 const LET_PASS: Duration = Duration::from_millis(1);
@@ -130,7 +134,7 @@ impl State {
     }
 
     /// Takes in what is there without waiting; true if there is probably more.
-    fn take_in(&mut self, ready: [bool; 3]) -> bool {
+    pub(super) fn take_in(&mut self, ready: [bool; 3]) -> bool {
         let [out, err, news] = ready;
         let heard = news && self.life.hear();
         // The helper's last words were written before its end was told: read them in the same breath.
@@ -178,8 +182,10 @@ impl State {
 /// See the module's description.
 pub(crate) struct Conversation {
     state: Mutex<State>,
-    changed: Condvar,
-    stdin: Stdin,
+    pub(super) changed: Condvar,
+    /// Futures that wait for a change of the state.
+    pub(super) bells: Bells,
+    pub(super) stdin: Stdin,
     /// Threads that wait for `state` to be unlocked.
     queued: AtomicUsize,
     pub(crate) subject: Subject,
@@ -256,6 +262,7 @@ impl Conversation {
                 reported: false,
             }),
             changed: Condvar::new(),
+            bells: Bells::default(),
             stdin: Stdin::new(stdin),
             queued: AtomicUsize::new(0),
             subject,
@@ -286,7 +293,7 @@ impl Conversation {
     }
 
     /// Panics when the calling thread holds the state already.
-    fn refuse_matchers(&self) {
+    pub(super) fn refuse_matchers(&self) {
         if HOLDING.get() == std::ptr::from_ref(self).addr() {
             panic!("a matcher must not use the fixture that it is being matched against");
         }
@@ -316,9 +323,10 @@ impl Conversation {
         deadline: Option<Instant>,
         mut check: impl FnMut(&mut State) -> Option<R>,
     ) -> Option<R> {
-        let _others = IfPanicking(&self.changed);
+        let _others = IfPanicking(self);
         let mut state = self.lock();
         state.waits += 1;
+        let mut changed = false;
         let answer = loop {
             if let Some(answer) = check(&mut state) {
                 break Some(answer);
@@ -330,7 +338,8 @@ impl Conversation {
                 continue;
             }
             let late = deadline.is_some_and(|d| Instant::now() >= d);
-            let (mut now, ready) = self.lead(state, deadline);
+            let (mut now, ready) = self.lead(state, deadline, changed);
+            changed = ready != [false; 3];
             let mut more = now.take_in(ready);
             self.announce(&now);
             state = now;
@@ -341,7 +350,7 @@ impl Conversation {
                     break;
                 }
                 if let Some(answer) = check(&mut state) {
-                    self.leave(&state);
+                    self.leave(state);
                     return Some(answer);
                 }
                 more = state.take_in([true, true, false]);
@@ -350,16 +359,18 @@ impl Conversation {
                 break check(&mut state);
             }
         };
-        self.leave(&state);
+        self.leave(state);
         answer
     }
 
     /// Whoever waited for us has to lead now; and if nobody waits any more, the attendant reads.
-    fn leave(self: &Arc<Self>, state: &State) {
-        self.announce(state);
+    fn leave(self: &Arc<Self>, state: Locked<'_>) {
+        self.announce(&state);
         if !self.attended.load(Ordering::Relaxed) {
             attendant::idle(self);
         }
+        drop(state);
+        self.bells.ring();
     }
 
     /// Waits for the leader's news; true when the deadline has passed.
@@ -379,13 +390,16 @@ impl Conversation {
         timed_out
     }
 
-    /// Polls without holding the state; which of stdout, stderr and the news are ready.
-    fn lead<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>) -> (Locked<'a>, [bool; 3]) {
+    /// Polls without holding the state; which of stdout, stderr and the news are ready. `changed`: since the last time.
+    fn lead<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>, changed: bool) -> (Locked<'a>, [bool; 3]) {
         let [out, err] = state.sources();
         let sources = [out, err, state.life.source()];
         let mut habit = state.habit;
         state.led = true;
         drop(state);
+        if changed {
+            self.bells.ring();
+        }
         // std's mutex is not fair: in a flood we would have it back before they are awake.
         let until = Instant::now() + LET_PASS;
         while self.queued.load(Ordering::Relaxed) > 0 && Instant::now() < until {
@@ -408,12 +422,24 @@ impl Conversation {
         from: &'static Location<'static>,
     ) -> Result<(), SendError> {
         self.refuse_matchers();
-        let (result, sent) = self.stdin.send(bytes, deadline, || {
+        let full = || {
             if !self.attended.load(Ordering::Relaxed) {
                 attendant::idle(self);
             }
-        });
-        if sent > 0 {
+        };
+        let mut recorded = false;
+        let write = |fd: &OwnedFd, rest: &[u8]| {
+            // Nobody reads meanwhile, so what the helper answers is recorded after the message.
+            let mut state = self.lock();
+            let written = write_some(fd, rest)?;
+            if written == Some(bytes.len()) {
+                state.transcript.record_sent(bytes, bytes.len(), from);
+                recorded = true;
+            }
+            Ok(written)
+        };
+        let (result, sent) = self.stdin.send(bytes, deadline, write, full);
+        if sent > 0 && !recorded {
             self.lock().transcript.record_sent(bytes, sent, from);
         }
         result
@@ -430,16 +456,5 @@ impl Conversation {
 impl Drop for Conversation {
     fn drop(&mut self) {
         attendant::forget(self.id);
-    }
-}
-
-/// A check that panics ends its wait without leaving properly: whoever waited for it as their leader has to look again.
-struct IfPanicking<'a>(&'a Condvar);
-
-impl Drop for IfPanicking<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.notify_all();
-        }
     }
 }

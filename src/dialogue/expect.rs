@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::report::{self, Attempt};
 
 /// How long a stream that has ended may wait for the news of its helper's end, so that a report can say how it ended.
-pub(super) const EXIT_NEWS: Duration = Duration::from_millis(250);
+pub(crate) const EXIT_NEWS: Duration = Duration::from_millis(250);
 
 /// Where, for how long, and on whose behalf.
 #[derive(Debug, Clone)]

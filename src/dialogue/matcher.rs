@@ -1,6 +1,7 @@
 //! What can be expected of a helper's output.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem::Finder;
 use predicates_core::Predicate;
@@ -43,15 +44,20 @@ impl<'m> Matcher<'m> {
         Matcher { kind: Kind::Line { test: Box::new(|_| true), description: "a line".to_owned() } }
     }
 
-    /// The same, to be used up, while this one stays.
-    pub(crate) fn reborrow(&mut self) -> Matcher<'_> {
-        let kind = match &mut self.kind {
+    /// One that is used up, of one that several use; what a closure remembers, they share.
+    pub(crate) fn shared(this: &Arc<Mutex<Matcher<'static>>>) -> Matcher<'static> {
+        let kind = match &this.lock().unwrap_or_else(PoisonError::into_inner).kind {
             Kind::Literal(literal) => return Matcher::text(&literal.text),
             Kind::Template(template) => Kind::Template(template.clone()),
             #[cfg(feature = "regex")]
             Kind::Regex(pattern) => Kind::Regex(pattern.clone()),
-            Kind::Line { test, description } => {
-                Kind::Line { test: Box::new(move |line| test(line)), description: description.clone() }
+            Kind::Line { description, .. } => {
+                let (this, description) = (Arc::clone(this), description.clone());
+                let test = move |line: &str| {
+                    let mut matcher = this.lock().unwrap_or_else(PoisonError::into_inner);
+                    matcher.on_line(line.as_bytes()).is_some()
+                };
+                Kind::Line { test: Box::new(test), description }
             }
         };
         Matcher { kind }

@@ -9,6 +9,9 @@
 //! | `conversation` | the state that a fixture and its handles share; whoever waits reads |
 //! | `looking` | whether a waiter looks again before it sleeps |
 //! | `stdin` | the helper's input: whole messages, one sender at a time |
+//! | `outbox` | messages that futures send: whole, also when the future is dropped |
+//! | `awaiting` | how a future waits for a change, and why it misses none |
+//! | `bells` | who awaits a change, and how they are told |
 //! | `attendant` | one thread for the whole process that reads for those on whom nobody waits |
 //! | `matcher` | what can be expected |
 //! | `template` | `like("…{name}…")`: text with holes |
@@ -22,6 +25,8 @@
 //! | `channel` | the `Input` and `Output` handles |
 
 pub(crate) mod attendant;
+pub(crate) mod awaiting;
+pub(crate) mod bells;
 pub(crate) mod channel;
 pub(crate) mod conversation;
 pub(crate) mod expect;
@@ -30,6 +35,7 @@ pub(crate) mod found;
 pub(crate) mod life;
 pub(crate) mod looking;
 pub(crate) mod matcher;
+pub(crate) mod outbox;
 #[cfg(feature = "regex")]
 pub(crate) mod pattern;
 pub(crate) mod search;

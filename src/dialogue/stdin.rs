@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::sys::fds::{Until, poll, write_some};
+use super::bells::Bells;
+use super::outbox::Message;
+use crate::sys::fds::{Until, poll};
 use crate::sys::{AsFd, OwnedFd};
 
 /// Why a message was not sent whole.
@@ -30,37 +32,44 @@ pub(crate) enum SendError {
 #[derive(Debug)]
 pub(super) struct Stdin {
     end: Mutex<End>,
-    free: Condvar,
+    pub(super) free: Condvar,
+    /// Futures that wait for their turn, or for room.
+    pub(super) bells: Bells,
 }
 
 #[derive(Debug)]
-struct End {
-    fd: Option<Arc<OwnedFd>>,
-    /// A thread is in the middle of a message: nobody else's bytes may come between.
-    busy: bool,
+pub(super) struct End {
+    pub(super) fd: Option<Arc<OwnedFd>>,
+    /// Somebody is in the middle of a message: nobody else's bytes may come between.
+    pub(super) busy: bool,
+    /// It is this message, of a future, and goes here.
+    pub(super) begun: Option<(Arc<OwnedFd>, Arc<Message>)>,
     /// The helper has closed it, or has ended.
-    broken: bool,
+    pub(super) broken: bool,
     /// Threads that wait for their turn: without any, nobody needs a system call that wakes them.
-    waiting: usize,
+    pub(super) waiting: usize,
 }
 
 impl Stdin {
     pub(super) fn new(fd: OwnedFd) -> Stdin {
         Stdin {
-            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, broken: false, waiting: 0 }),
+            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, begun: None, broken: false, waiting: 0 }),
             free: Condvar::new(),
+            bells: Bells::default(),
         }
     }
 
-    fn end(&self) -> MutexGuard<'_, End> {
+    pub(super) fn end(&self) -> MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends all of it, or says why not; and how much was taken. `full` is called when the helper has to be waited for.
+    /// Sends all of it, or says why not; and how much was taken. `write` writes what there is room for, and
+    /// `full` is called when the helper has to be waited for.
     pub(super) fn send(
         &self,
         bytes: &[u8],
         deadline: Option<Instant>,
+        write: impl FnMut(&OwnedFd, &[u8]) -> io::Result<Option<usize>>,
         full: impl Fn(),
     ) -> (Result<(), SendError>, usize) {
         let fd = match self.claim(deadline) {
@@ -68,7 +77,7 @@ impl Stdin {
             Err(e) => return (Err(e), 0),
         };
         let mut sent = 0;
-        let result = write_all(&fd, bytes, deadline, &mut sent, full);
+        let result = write_all(&fd, bytes, deadline, &mut sent, write, full);
         let mut end = self.end();
         end.busy = false;
         if matches!(result, Err(SendError::Broken { .. })) {
@@ -79,6 +88,8 @@ impl Stdin {
         if end.waiting > 0 {
             self.free.notify_all();
         }
+        drop(end);
+        self.bells.ring();
         (result, sent)
     }
 
@@ -110,6 +121,7 @@ impl Stdin {
     pub(super) fn close(&self) {
         if self.end().fd.take().is_some() {
             self.free.notify_all();
+            self.bells.ring();
         }
     }
 }
@@ -119,10 +131,11 @@ fn write_all(
     bytes: &[u8],
     deadline: Option<Instant>,
     sent: &mut usize,
+    mut write: impl FnMut(&OwnedFd, &[u8]) -> io::Result<Option<usize>>,
     full: impl Fn(),
 ) -> Result<(), SendError> {
     while *sent < bytes.len() {
-        match write_some(fd, &bytes[*sent..]) {
+        match write(fd, &bytes[*sent..]) {
             Ok(Some(n)) => *sent += n,
             Ok(None) => {
                 full();

@@ -256,5 +256,5 @@ fn waiting_costs_no_cpu_neither_in_silence_nor_after_the_end_of_the_streams() {
         let used: u64 = used.parse().unwrap();
         assert!(used < 20_000, "{what}: {used} µs of CPU in a second of waiting");
     }
-    assert_eq!(report.lines().count(), 4, "{report}");
+    assert_eq!(report.lines().count(), 5, "{report}");
 }

@@ -1,5 +1,8 @@
 //! All integration tests, in one binary: one file per way a run can end and per way a helper can resist.
 
+mod asynchronous;
+mod asynchronous_crowd;
+mod asynchronous_send;
 mod bombs;
 mod cargo;
 mod cgroup;
@@ -21,6 +24,7 @@ mod reports;
 mod runners;
 mod scenarios;
 mod scene;
+mod several;
 mod spawn;
 mod stop;
 mod tidy;

@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
+use super::fds::Until;
+
+/// No sleep is longer: what the kernel can be asked for has a limit.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// The token of the wake-up call.
 const WAKE: u64 = u64::MAX;
 
@@ -29,9 +34,13 @@ impl Watch {
         Ok(Watch { epoll, wake })
     }
 
-    /// Fires once with this token when there is something to read; again after the next call.
-    pub(crate) fn arm(&self, fd: &OwnedFd, token: u64) -> io::Result<()> {
-        let (data, flags) = (EventData::new_u64(token), EventFlags::IN | EventFlags::ONESHOT);
+    /// Fires once with this token when there is something to read, or room to write; again after the next call.
+    pub(crate) fn arm(&self, fd: &OwnedFd, until: Until, token: u64) -> io::Result<()> {
+        let direction = match until {
+            Until::Readable => EventFlags::IN,
+            Until::Writable => EventFlags::OUT,
+        };
+        let (data, flags) = (EventData::new_u64(token), direction | EventFlags::ONESHOT);
         match epoll::modify(&self.epoll, fd.as_fd(), data, flags) {
             Err(rustix::io::Errno::NOENT) => Ok(epoll::add(&self.epoll, fd.as_fd(), data, flags)?),
             other => Ok(other?),
@@ -44,10 +53,10 @@ impl Watch {
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
-    /// The tokens that have fired, without those of wake-up calls.
+    /// The tokens that have fired, without those of wake-up calls. May return early without any.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> io::Result<Vec<u64>> {
         let timeout = deadline.map(|d| {
-            let left: Duration = d.saturating_duration_since(Instant::now());
+            let left = d.saturating_duration_since(Instant::now()).min(LONGEST);
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
         let mut space = [MaybeUninit::uninit(); 64];
