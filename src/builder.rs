@@ -23,6 +23,8 @@ use crate::hooks;
 use crate::ready::Ready;
 use crate::registry;
 use crate::report::Subject;
+use crate::script::fake::{self, Part};
+use crate::script::mirror::Mirror;
 use crate::settings::scaled;
 use crate::stop::Stop;
 use crate::sys::clone::Stage;
@@ -57,6 +59,8 @@ pub struct FixtureBuilder {
     capacity: usize,
     unwanted: Unwanted,
     ready: Option<Ready>,
+    /// Instead of a program.
+    fake: Option<Mirror>,
 }
 
 impl FixtureBuilder {
@@ -75,7 +79,12 @@ impl FixtureBuilder {
             capacity: window::CAPACITY,
             unwanted: Unwanted::default(),
             ready: None,
+            fake: None,
         }
+    }
+
+    pub(crate) fn new_fake(mirror: Mirror) -> FixtureBuilder {
+        FixtureBuilder { fake: Some(mirror), ..FixtureBuilder::new(OsStr::new("fake")) }
     }
 
     /// Adds an argument.
@@ -293,10 +302,15 @@ impl FixtureBuilder {
             dir: dir.map(PathBuf::into_os_string),
             ladder: self.policy.ladder(),
         };
-        let command = command_line(&request);
+        let command = match &self.fake {
+            Some(mirror) => format!("a fake that plays the other side of a script of {} steps", mirror.len()),
+            None => command_line(&request),
+        };
+        let nonsense = |why| self.failed(&request, at, Failure::Nonsense(why));
         if let Some(why) = self.unwanted.problem().or_else(|| self.ready.as_ref().and_then(Ready::problem)) {
-            return Err(self.failed(&request, at, Failure::Nonsense(why)));
+            return Err(nonsense(why));
         }
+        let part = self.fake.as_ref().map(Part::of).transpose().map_err(nonsense)?;
         let wiring = |e: std::io::Error| self.failed(&request, at, Failure::Wiring(e));
         let (stdin, to_helper) = fds::pipe().map_err(wiring)?;
         let (from_out, stdout) = fds::pipe().map_err(wiring)?;
@@ -306,9 +320,15 @@ impl FixtureBuilder {
         }
         let started = Instant::now();
         let deadline = started + scaled(SPAWN_LIMIT).min(Duration::from_secs(3600));
-        let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
-            .map_err(|failure| self.failed(&request, at, failure))?;
-        registry::record_helper(handle.pid(), &label, &command, at);
+        let (handle, reports) = match part {
+            Some(part) => fake::start(part, [stdin, stdout, stderr]).map_err(wiring)?,
+            None => {
+                let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
+                    .map_err(|failure| self.failed(&request, at, failure))?;
+                registry::record_helper(handle.pid(), &label, &command, at);
+                (handle, reports)
+            }
+        };
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
         let conversation =

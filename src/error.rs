@@ -68,6 +68,13 @@ impl Error {
         self
     }
 
+    /// The same, with what it happened in before the message, and these lines before the report.
+    pub(crate) fn within(mut self, context: &str, rows: &str) -> Error {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self.0.report.insert_str(0, rows);
+        self
+    }
+
     /// What sort of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -3,6 +3,7 @@
 //! A verb knows nothing about waiting: [`expect`](crate::dialogue::expect) asks it again whenever there is something new.
 
 pub(crate) mod absent;
+pub(crate) mod optional;
 pub(crate) mod several;
 pub(crate) mod single;
 
