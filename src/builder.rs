@@ -33,7 +33,7 @@ use crate::sys::reexec::MARKER;
 use crate::transcript::Visible;
 
 /// How long an expectation waits unless the builder says otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a start may take. It takes less than a millisecond.
 const SPAWN_LIMIT: Duration = Duration::from_secs(10);
@@ -259,8 +259,11 @@ impl FixtureBuilder {
     ///
     /// Linux.
     #[track_caller]
-    pub fn spawn(mut self) -> Result<Fixture> {
-        let at = Location::caller();
+    pub fn spawn(self) -> Result<Fixture> {
+        self.spawn_at(Location::caller())
+    }
+
+    pub(crate) fn spawn_at(mut self, at: &'static Location<'static>) -> Result<Fixture> {
         let dir = std::mem::take(&mut self.own_dir);
         if self.in_own_dir {
             own_dir(&dir);

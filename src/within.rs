@@ -182,7 +182,10 @@ impl Within<'_> {
     /// Those of [`Fixture::expect_exit`].
     #[track_caller]
     pub fn expect_exit(&self) -> Result<ExitStatus> {
-        let at = Location::caller();
+        self.expect_exit_at(Location::caller())
+    }
+
+    pub(crate) fn expect_exit_at(&self, at: &'static Location<'static>) -> Result<ExitStatus> {
         let ended = self.fixture.conversation.wait(deadline(self.limit), |state| {
             if let Some(tripped) = &state.tripped {
                 return Some(Err((ErrorKind::Unwanted, tripped.to_string())));

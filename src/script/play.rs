@@ -1,12 +1,11 @@
 //! Playing a script on a fixture, step by step.
 
 use std::panic::Location;
-use std::process::ExitStatus;
 
 use super::{Played, Script, Step, What, get, set};
 use crate::dialogue::channel::Input;
 use crate::dialogue::conversation::Channel;
-use crate::dialogue::expect::{Wait, deadline};
+use crate::dialogue::expect::Wait;
 use crate::dialogue::found::Match;
 use crate::dialogue::matcher::{IntoMatcher, Matcher};
 use crate::dialogue::search::Captures;
@@ -145,14 +144,7 @@ impl Player<'_> {
     }
 
     fn exit(&self, wanted: i32) -> Result {
-        let ended = self.fx.conversation.wait(deadline(self.fx.limit()), |state| {
-            if let Some(tripped) = &state.tripped {
-                return Some(Err((ErrorKind::Unwanted, tripped.to_string())));
-            }
-            let exit = state.life.exited.as_ref().map(|e| Ok(e.status));
-            exit.or_else(|| state.life.lost.clone().map(|why| Err((ErrorKind::Guardian, why))))
-        });
-        let got: ExitStatus = self.fx.exit_of(ended, self.fx.limit(), "expect", self.step.at)?;
+        let got = self.fx.usual().expect_exit_at(self.step.at)?;
         if got.code() == Some(wanted) {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 
 pub(crate) mod absent;
 pub(crate) mod optional;
+pub(crate) mod piece;
 pub(crate) mod several;
 pub(crate) mod single;
 
