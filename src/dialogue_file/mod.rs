@@ -135,7 +135,9 @@ impl DialogueFile {
                 Err(e) if is_difference(e.kind()) => values = before,
                 Err(e) => return Err(e),
             }
-            let (text, [more, less]) = bless::rewritten(&block, &source, &values)?;
+            let (text, [more, less]) = bless::rewritten(&block, &source, &values).map_err(|e| {
+                e.within(&self.failed("bless", "it cannot be played to its end, and nothing was written"), "")
+            })?;
             (new, gone) = (new + more, gone + less);
             source = self.parse(text.as_bytes()).map_err(|e| {
                 e.within(&self.failed("bless", "a line that other lines need is gone, and nothing was written"), "")

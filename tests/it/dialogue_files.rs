@@ -211,7 +211,7 @@ fn only_what_differs_is_rewritten() {
 
 #[test]
 fn what_is_written_means_itself() {
-    let program = "sh -c 'printf \"{a} [..] \\\\\\\\x41 \\033 \\377\\n\\n  x \\n\\\\t\"'";
+    let program = "sh -c 'printf \"{a} [..] \\\\\\\\x41 \\033 \\377\\n\\n  x \\n\\\\\\\\t\"'";
     let expected = format!("$ {program}\n< {{{{a}}}} [[..]] \\\\x41 \\x1b \\xff\n<\n<   x\\x20\n<~ \\t\n");
     assert_eq!(blessed(&format!("$ {program}\n")), expected);
 }
@@ -277,7 +277,9 @@ fn what_cannot_be_blessed_is_left_alone() {
     assert_not_blessed("$ /no/such/program\n", None, "failed to spawn");
     assert_not_blessed("$ echo a\n<b\n", None, "expected a space");
     // The line that captured the name goes, but another one needs it.
-    assert_not_blessed("$ cat\n> a\n< {x} b\n> {x}\n< {x}\n", None, "a line that other lines need is gone");
+    assert_not_blessed("$ cat\n> a\n< {x} b\n> {x}\n< {x}\n", None, "{x} has no value");
+    let needed = "$ cat\n> a\n< {x} b\n\n$ cat\n> {x}\n< {x}\n";
+    assert_not_blessed(needed, None, "a line that other lines need is gone, and nothing was written: failed to read");
     // The second dialogue cannot be blessed, so the first is not either: a file is written as a whole.
     assert_not_blessed("$ echo a\n$ sh -c 'echo $$'\n", None, "something else the second time");
 }

@@ -299,7 +299,7 @@ fn a_fake_is_stopped_killed_and_restarted_like_a_helper() -> Result {
     assert_eq!(fx.expect_exit()?.signal(), Some(9));
     fx.restart()?;
     fx.expect_line("ready")?;
-    assert_eq!(fx.signal(Signal::TERM).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(fx.signal(Signal::SIGTERM).unwrap_err().kind(), ErrorKind::Io);
     fx.terminate()?;
     assert_eq!(fx.expect_exit()?.signal(), Some(15));
     // With a time for its input to end, it uses it.
