@@ -179,7 +179,7 @@ impl<'a> Block<'a> {
         let got = written(channel, &other.text, other.ended);
         let got = if piece.is_some() { Instead::Of(got) } else { Instead::After(got) };
         let expected = match &piece {
-            Some(Piece::Line(template) | Piece::Tail(template)) => format!("`{}`", template.source),
+            Some(Piece::Line(template) | Piece::Tail(template)) => format!("`{}`", shortened(&template.source)),
             _ => format!("the end of {}", channel.name()),
         };
         let same = match &piece {
@@ -194,7 +194,7 @@ impl<'a> Block<'a> {
             Some(_) => ("expect line", "the next line is another one"),
         };
         let object = expected.trim_matches('`').to_owned();
-        let details = vec![("expected", expected), ("got", format!("`{}`", escaped(&other.text)))];
+        let details = vec![("expected", expected), ("got", format!("`{}`", shortened(&escaped(&other.text))))];
         self.located(self.failure(fx, verb, object, why, details), line, Some(got))
     }
 
@@ -218,17 +218,29 @@ impl<'a> Block<'a> {
         let mut rows = format!("  {:<11}{}\n", "dialogue", self.place(line));
         for i in self.begin.max(line.saturating_sub(CONTEXT))..=line {
             let sign = if i == line && matches!(instead, Some(Instead::Of(_))) { '-' } else { ' ' };
-            let text = Visible(self.lines[i].text.as_bytes());
+            let text = shortened(&Visible(self.lines[i].text.as_bytes()).to_string());
             rows.push_str(&format!("    {sign} {:>width$} | {text}\n", i + 1));
         }
         if let Some(Instead::Of(text) | Instead::After(text)) = instead {
-            rows.push_str(&format!("    + {:>width$} | {text}\n", ""));
+            rows.push_str(&format!("    + {:>width$} | {}\n", "", shortened(&text)));
         }
         let blessable = is_difference(error.kind());
         let error = error.within(&format!("failed dialogue `{}`", self.place(line)), &rows);
         let help = "FOSTER_BLESS=1 writes what the program says into the file";
         if blessable { error.with_help(help) } else { error }
     }
+}
+
+/// A line as a report shows it: of a very long one, both ends.
+fn shortened(text: &str) -> String {
+    const END: usize = 200;
+    let count = text.chars().count();
+    if count <= 3 * END {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(END).collect();
+    let tail: String = text.chars().skip(count - END).collect();
+    format!("{head} ...({} characters)... {tail}", count - 2 * END)
 }
 
 /// What would have to stand in a file.

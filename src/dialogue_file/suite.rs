@@ -1,5 +1,6 @@
 //! A test for each dialogue file, for a test target without libtest's harness: what `dialogues!` expands to calls this.
 
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +13,9 @@ use super::DialogueFile;
 /// # Panics
 ///
 /// When the pattern makes no sense.
+#[track_caller]
 pub fn main(package: &str, pattern: &str, programs: &[(&str, &str)]) -> ExitCode {
+    let at = Location::caller();
     let arguments = Arguments::from_args();
     // Where the tests run may be another place than where they were built.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(package), PathBuf::from);
@@ -27,7 +30,7 @@ pub fn main(package: &str, pattern: &str, programs: &[(&str, &str)]) -> ExitCode
     let tests = files.into_iter().map(|(name, path)| {
         let shown = path.strip_prefix(&here).unwrap_or(&path);
         let file = programs.iter().fold(DialogueFile::new(shown), |file, (name, path)| file.program(*name, path));
-        Trial::test(name, move || file.check().map_err(|e| Failed::from(format!("{e:?}"))))
+        Trial::test(name, move || file.check_at(at).map_err(|e| Failed::from(format!("{e:?}"))))
     });
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }

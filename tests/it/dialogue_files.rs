@@ -41,7 +41,7 @@ fn scratch(text: impl AsRef<[u8]>) -> Scratch {
 
 impl Scratch {
     fn check(&self) -> Result {
-        DialogueFile::new(&self.path).timeout(Duration::from_millis(700)).check()
+        DialogueFile::new(&self.path).timeout(Duration::from_secs(2)).check()
     }
 
     fn text(&self) -> String {
@@ -51,7 +51,13 @@ impl Scratch {
     /// Blesses it with the program `recite`, in an environment of its own.
     fn bless(&self, ci: Option<&str>) -> Output {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("recite"));
-        command.args(["--limit", "3000"]).arg(&self.path).env("FOSTER_BLESS", "1").env_remove("CI");
+        // Four times the usual quiet between two messages: other tests use the processors as well.
+        command
+            .env("FOSTER_TIMEOUT_SCALE", "4")
+            .args(["--limit", "500"])
+            .arg(&self.path)
+            .env("FOSTER_BLESS", "1")
+            .env_remove("CI");
         if let Some(ci) = ci {
             command.env("CI", ci);
         }
@@ -117,6 +123,13 @@ fn a_report_shows_the_file_what_came_and_the_transcript() {
     let report = format!("{:?}", failure("$ false\n"));
     assert!(report.contains("      1 | $ false\n    +   | ? 1\n"), "{report}");
     assert!(!format!("{:?}", failure("$ /no/such/program\n")).contains("FOSTER_BLESS"));
+}
+
+#[test]
+fn a_very_long_line_is_shown_by_its_ends() {
+    let error = failure("$ sh -c 'head -c 300000 /dev/zero | tr \"\\0\" x; echo'\n< xxxx\n");
+    let report = format!("{error:?}");
+    assert!(report.contains("...(299600 characters)...") && report.len() < 10_000, "{} bytes", report.len());
 }
 
 #[test]
@@ -310,7 +323,10 @@ fn trial() -> (tempfile::TempDir, impl Fn(&[&str]) -> Output) {
         let mut command = crate::cargo::command();
         // What is built is the same each time, so it stays for the next run.
         command.current_dir(&project).env("CARGO_TARGET_DIR", root.join("target/trial-dialogues"));
-        command.env_remove("FOSTER_BLESS").args(args).output().unwrap()
+        // The guardian is there without libtest's harness, too.
+        drop(foster::Fixture::command("true").spawn().unwrap());
+        let level = if foster::level() >= Some(foster::Level::L2) { "L2" } else { "L1" };
+        command.env("FOSTER_REQUIRE", level).env_remove("FOSTER_BLESS").args(args).output().unwrap()
     };
     (dir, cargo)
 }
@@ -335,6 +351,7 @@ fn every_file_is_a_test_for_cargo_and_for_nextest() {
     }
     let good = test(&["good"]);
     assert!(good.status.success() && said(&good).contains("2 passed; 0 failed"), "{}", said(&good));
+    assert!(said(&all).contains("spawned at tests/dialogues.rs:1:1"), "{}", said(&all));
     let exact = test(&["--exact", "good.dlg"]);
     assert!(exact.status.success() && said(&exact).contains("1 passed; 0 failed"), "{}", said(&exact));
     if have("cargo-nextest") {

@@ -71,7 +71,7 @@ fn each_step_finds_out_a_program_that_differs() {
     ] {
         assert!(PROGRAM.contains(from), "{from}");
         let program = PROGRAM.replacen(from, to, 1);
-        let fx = Fixture::command("sh").args(["-c", &program]).timeout(ms(400)).spawn().unwrap();
+        let fx = Fixture::command("sh").args(["-c", &program]).timeout(ms(1000)).spawn().unwrap();
         let error = everything().play(&fx).unwrap_err();
         let said = error.to_string();
         assert!(said.starts_with(&format!("failed to play step {step} of 15: failed to ")), "{from} -> {to}: {said}");
