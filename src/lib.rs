@@ -89,7 +89,7 @@ pub mod __private {
 /// The `main` of a test target with `harness = false`: one test for each [dialogue file](docs::dialogue_files) that the
 /// pattern names, relative to the package.
 ///
-/// The tests are called after their files, and can be listed, filtered and ignored as usual, with `cargo test` and with
+/// The tests are called after their files, and can be listed and filtered as usual, with `cargo test` and with
 /// `cargo nextest`.
 /// The package's programs are found in the target directory; after the pattern they can be named, for packages whose
 /// programs are somewhere else.

@@ -40,16 +40,15 @@ use crate::transcript::Visible;
 /// ```
 /// use foster::DialogueFile;
 ///
+/// # fn main() -> foster::Result {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("greeting.dlg");
-/// # std::fs::write(&path, "\
-/// # $ sh -c 'printf \"name? \"; read name; echo hello $name'
-/// # <~ name?\\x20
+/// # let text = r#"$ sh -c 'printf "name? "; read name; echo hello $name'
+/// # <~ name?\x20
 /// # > Bob
 /// # < hello {name}
-/// # ").unwrap();
-/// # fn main() -> foster::Result {
-/// # let path = std::env::temp_dir().join(path);
+/// # "#;
+/// # std::fs::write(&path, text).unwrap();
 /// // $ sh -c 'printf "name? "; read name; echo hello $name'
 /// // <~ name?\x20
 /// // > Bob
