@@ -8,6 +8,8 @@ pub(super) trait Pairs {
     fn is_rest(&self, line: usize) -> bool;
     /// Does this line of the file say this piece?
     fn fits(&self, line: usize, piece: usize) -> bool;
+    /// May a line that stands for any number of lines cover this piece?
+    fn can_be_covered(&self, piece: usize) -> bool;
 }
 
 /// What to do, in order.
@@ -63,7 +65,8 @@ pub(super) fn steps(pairs: &impl Pairs) -> Vec<Step> {
             steps.push(Step::Keep(line));
             line += 1;
             let needed = |line, piece| line < lines && !pairs.is_rest(line) && pairs.fits(line, piece);
-            while piece < pieces && worth[at(line, piece + 1)] == worth[at(line, piece)] && !needed(line, piece) {
+            let free = |line, piece| worth[at(line, piece + 1)] == worth[at(line, piece)] && !needed(line, piece);
+            while piece < pieces && pairs.can_be_covered(piece) && free(line, piece) {
                 steps.push(Step::Cover(piece));
                 piece += 1;
             }
@@ -114,6 +117,9 @@ mod tests {
         }
         fn fits(&self, line: usize, piece: usize) -> bool {
             self.0.as_bytes()[line] == self.1.as_bytes()[piece]
+        }
+        fn can_be_covered(&self, _piece: usize) -> bool {
+            true
         }
     }
 

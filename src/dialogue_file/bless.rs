@@ -29,6 +29,8 @@ struct Stream<'a> {
     lines: &'a [usize],
     printed: &'a [Printed],
     values: &'a Captures,
+    /// Nothing is sent after it.
+    last: bool,
 }
 
 fn says(want: &Want, printed: &Printed, values: &Captures) -> Option<Captures> {
@@ -42,6 +44,19 @@ fn says(want: &Want, printed: &Printed, values: &Captures) -> Option<Captures> {
 impl Stream<'_> {
     fn want(&self, line: usize) -> &Want {
         self.block.want(self.lines[line]).unwrap_or(&Want::Rest)
+    }
+
+    /// Nothing comes after a prompt: a line for any number of lines that would stand there goes.
+    fn end_with_prompt(&self, steps: &mut [Step]) {
+        let mut prompted = false;
+        for step in steps {
+            match step {
+                Step::Keep(line) if prompted => *step = Step::Drop(*line),
+                Step::Keep(line) => prompted = matches!(self.want(*line), Want::Tail(_)),
+                Step::Write(piece) => prompted = !self.printed[*piece].ended,
+                Step::Drop(_) | Step::Cover(_) => {}
+            }
+        }
     }
 
     /// Do these steps make lines that are played as they were printed? What they capture, if so.
@@ -76,7 +91,8 @@ impl Stream<'_> {
             }
             skip = false;
         }
-        (next == self.printed.len() || skip).then_some(values)
+        let covered = |piece: usize| skip && self.can_be_covered(piece);
+        (next..self.printed.len()).all(covered).then_some(values)
     }
 }
 
@@ -90,14 +106,19 @@ impl Pairs for Stream<'_> {
     fn fits(&self, line: usize, piece: usize) -> bool {
         says(self.want(line), &self.printed[piece], self.values).is_some()
     }
+    /// A prompt that nobody takes is the beginning of the line that follows what is sent next.
+    fn can_be_covered(&self, piece: usize) -> bool {
+        self.last || self.printed[piece].ended
+    }
 }
 
 impl Edits {
     fn add_turn(&mut self, block: &Block<'_>, turn: &Turn, values: &mut Captures) {
         for channel in CHANNELS {
             let (lines, printed) = (&turn.wants[channel as usize], &turn.printed[channel as usize]);
-            let stream = Stream { block, lines, printed, values };
+            let stream = Stream { block, lines, printed, values, last: turn.last };
             let mut all = steps(&stream);
+            stream.end_with_prompt(&mut all);
             // What is kept must mean the same when it is played, from the first line to the last.
             let captured = stream.play(&all).unwrap_or_else(|| {
                 all = anew(lines.len(), printed.len());
@@ -190,4 +211,90 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     new.as_file().sync_all()?;
     new.persist(&path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::dialogue_file::DialogueFile;
+
+    /// A generator without a library: everything follows from one number.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % n as u64) as usize
+        }
+    }
+
+    const SAID: [&[u8]; 10] =
+        [b"", b"a", b"b", b"a 1", b"a 2", b"{x}", b"[..]", b"\\x41 \xff\x1b ", b" ...", b"# no comment"];
+    const WRITTEN: [&str; 12] =
+        ["< a", "< b", "<", "< a {x}", "< {x}", "< [..]", "...", "# a comment", "", "< {{x}}", "! a", "!..."];
+
+    /// The file after one turn with this output was blessed, how many lines changed, and whether it is what was said.
+    fn bless(text: &str, printed: &[Vec<Printed>; 2], last: bool) -> (String, usize, bool) {
+        let source = Source::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text:?}: {e:?}"));
+        let file = DialogueFile::new("x");
+        let block =
+            Block { file: &file, lines: &source.lines, begin: 0, end: source.lines.len(), at: Location::caller() };
+        let mut turn = Turn { head: 0, printed: printed.clone(), last, ..Turn::default() };
+        for (i, entry) in block.entries() {
+            match entry {
+                Entry::Out(_) => turn.wants[0].push(i),
+                Entry::Err(_) => turn.wants[1].push(i),
+                _ => {}
+            }
+        }
+        let plays = CHANNELS.iter().all(|channel| {
+            let lines = &turn.wants[*channel as usize];
+            let values = &Captures::new();
+            let printed = &turn.printed[*channel as usize];
+            let stream = Stream { block: &block, lines, printed, values, last };
+            stream.play(&(0..lines.len()).map(Step::Keep).collect::<Vec<_>>()).is_some()
+        });
+        let mut edits = Edits::default();
+        edits.add_turn(&block, &turn, &mut Captures::new());
+        (edits.apply(&source), edits.written.len() + edits.dropped.len(), plays)
+    }
+
+    /// Whatever stood there and whatever was said: afterwards the file says so, keeps its comments, and stays as it is.
+    #[test]
+    fn what_was_blessed_is_what_was_said_and_stays() {
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let (mut passed, mut changed) = (0, 0);
+        for _ in 0..10_000 {
+            let count = random.below(7);
+            let lines: Vec<&str> = (0..count).map(|_| WRITTEN[random.below(WRITTEN.len())]).collect();
+            let text = format!("$ x\n{}\n", lines.join("\n"));
+            let mut said = |most: usize| {
+                let count = random.below(most);
+                let mut said: Vec<Printed> = (0..count)
+                    .map(|_| Printed { text: SAID[random.below(SAID.len())].to_vec(), ended: true })
+                    .collect();
+                if random.below(4) == 0 {
+                    said.push(Printed { text: b"? ".to_vec(), ended: false });
+                }
+                said
+            };
+            let printed = [said(6), said(2)];
+            let last = random.below(2) == 0;
+            let (first, edits, passes) = bless(&text, &printed, last);
+            assert_eq!(passes, edits == 0, "{text:?} {printed:?}: {first:?}");
+            if passes {
+                assert_eq!(first, text);
+            }
+            let (second, edits, passes) = bless(&first, &printed, last);
+            assert!(passes && edits == 0, "{text:?} {printed:?}: {first:?}, then {second:?}");
+            let comments = |text: &str| text.lines().filter(|l| l.is_empty() || l.starts_with('#')).count();
+            assert_eq!(comments(&first), comments(&text));
+            (passed, changed) = (passed + usize::from(first == text), changed + usize::from(first != text));
+        }
+        assert!(passed > 100 && changed > 5_000, "{passed} passed, {changed} changed: the check would prove little");
+    }
 }

@@ -35,6 +35,8 @@ pub(super) struct Turn {
     pub(super) wants: [Vec<usize>; 2],
     /// What the program has said.
     pub(super) printed: [Vec<Printed>; 2],
+    /// Nothing is sent after it.
+    pub(super) last: bool,
 }
 
 impl Block<'_> {
@@ -74,12 +76,12 @@ impl Block<'_> {
             if let Entry::Send(text, ending) = &self.lines[turn.head].entry {
                 self.send(&fx, turn.head, text, ending, values)?;
             }
-            let last = turn.head == input_end;
-            if last {
+            turn.last = turn.head == input_end;
+            if turn.last {
                 fx.conversation.close_stdin();
             }
             // Turns without messages after the end of the input do not exist: a message ends it at the earliest.
-            self.listen(&fx, &mut turn, last)?;
+            self.listen(&fx, &mut turn)?;
             values_after(&turn, values);
         }
         let ended = fx.usual().expect_exit_at(self.at).map_err(|e| self.located(e, self.last_line(), None))?;
@@ -87,13 +89,14 @@ impl Block<'_> {
     }
 
     /// Takes in what the program says, until it is silent, or to its end.
-    fn listen(&self, fx: &Fixture, turn: &mut Turn, to_the_end: bool) -> Result {
+    fn listen(&self, fx: &Fixture, turn: &mut Turn) -> Result {
         let wanted = turn
             .wants
             .each_ref()
             .map(|wants| wants.iter().filter(|i| !matches!(self.want(**i), Some(Want::Rest))).count());
         let mut said: [Vec<u8>; 2] = Default::default();
         let began = Instant::now();
+        let to_the_end = turn.last;
         let mut rest = false;
         while !rest {
             let less = said.iter().zip(wanted).any(|(said, wanted)| pieces(said).count() < wanted);

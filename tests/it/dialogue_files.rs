@@ -222,6 +222,16 @@ fn only_what_differs_is_rewritten() {
     assert_eq!(blessed(text), text);
 }
 
+/// A prompt is the last thing before something is sent, and no `...` hides it.
+#[test]
+fn a_prompt_is_never_covered_by_any_lines() {
+    let program = "sh -c 'seq 3; printf \"? \"; read x; echo got $x'";
+    let text = format!("$ {program}\n< one\n...\n> y\n< [..]y\n");
+    assert_eq!(blessed(&text), format!("$ {program}\n< 1\n...\n<~ ?\\x20\n> y\n< [..]y\n"));
+    let text = format!("$ {program}\n...\n< 2\n<~ ? \n...\n> y\n< got\n");
+    assert_eq!(failure(&text).kind(), ErrorKind::Syntax);
+}
+
 #[test]
 fn what_is_written_means_itself() {
     let program = "sh -c 'printf \"{a} [..] \\\\\\\\x41 \\033 \\377\\n\\n  x \\n\\\\\\\\t\"'";
