@@ -20,13 +20,14 @@ use crate::fixture::Fixture;
 use crate::guardian::handle::{self, Failure, Handle, Request};
 use crate::guardian::start;
 use crate::hooks;
+use crate::pty::wiring;
 use crate::ready::Ready;
 use crate::registry;
 use crate::report::Subject;
 use crate::settings::scaled;
 use crate::stop::Stop;
 use crate::sys::clone::Stage;
-use crate::sys::fds;
+use crate::sys::pty::{self, Setup};
 use crate::sys::reexec::MARKER;
 use crate::transcript::Visible;
 
@@ -57,6 +58,7 @@ pub struct FixtureBuilder {
     capacity: usize,
     unwanted: Unwanted,
     ready: Option<Ready>,
+    pub(crate) terminal: Option<Setup>,
 }
 
 impl FixtureBuilder {
@@ -75,6 +77,7 @@ impl FixtureBuilder {
             capacity: window::CAPACITY,
             unwanted: Unwanted::default(),
             ready: None,
+            terminal: None,
         }
     }
 
@@ -243,7 +246,7 @@ impl FixtureBuilder {
     ///
     /// [`ErrorKind::Spawn`] when the program cannot be started: the message names the step, the path and the errno.
     /// [`ErrorKind::InvalidInput`] for a NUL byte in an argument, [`ErrorKind::Io`] when descriptors or memory have run
-    /// out, those of [`expect`](Fixture::expect) when it does not become [ready](FixtureBuilder::ready),
+    /// out, or terminals, those of [`expect`](Fixture::expect) when it does not become [ready](FixtureBuilder::ready),
     /// [`ErrorKind::Level`] when `FOSTER_REQUIRE` is not met, [`ErrorKind::Guardian`] when the guardian was killed.
     ///
     /// # Platforms
@@ -292,33 +295,30 @@ impl FixtureBuilder {
             env: self.environment(),
             dir: dir.map(PathBuf::into_os_string),
             ladder: self.policy.ladder(),
+            terminal: self.terminal.is_some(),
         };
         let command = command_line(&request);
         if let Some(why) = self.unwanted.problem().or_else(|| self.ready.as_ref().and_then(Ready::problem)) {
             return Err(self.failed(&request, at, Failure::Nonsense(why)));
         }
-        let wiring = |e: std::io::Error| self.failed(&request, at, Failure::Wiring(e));
-        let (stdin, to_helper) = fds::pipe().map_err(wiring)?;
-        let (from_out, stdout) = fds::pipe().map_err(wiring)?;
-        let (from_err, stderr) = fds::pipe().map_err(wiring)?;
-        for ours in [&to_helper, &from_out, &from_err] {
-            fds::set_nonblocking(ours).map_err(wiring)?;
-        }
+        let (stdio, ends) = wiring(self.terminal).map_err(|failure| self.failed(&request, at, failure))?;
         let started = Instant::now();
         let deadline = started + scaled(SPAWN_LIMIT).min(Duration::from_secs(3600));
-        let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
-            .map_err(|failure| self.failed(&request, at, failure))?;
+        let (handle, reports) =
+            handle::spawn(&request, stdio, deadline).map_err(|failure| self.failed(&request, at, failure))?;
         registry::record_helper(handle.pid(), &label, &command, at);
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
-        let conversation =
-            Conversation::new(to_helper, [from_out, from_err], life, subject, self.capacity, &self.unwanted);
+        let conversation = Conversation::new(ends, life, subject, self.capacity, &self.unwanted);
         Ok((conversation, handle))
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut all: BTreeMap<OsString, OsString> =
             if self.env_clear { BTreeMap::new() } else { std::env::vars_os().collect() };
+        if self.terminal.is_some() && !self.env_clear {
+            crate::pty::adapt(&mut all);
+        }
         for (key, value) in &self.env {
             match value {
                 Some(value) => all.insert(key.clone(), value.clone()),
@@ -337,6 +337,7 @@ impl FixtureBuilder {
             Failure::Nul(what) => (ErrorKind::InvalidInput, format!("{what} contains a NUL byte"), None),
             Failure::Step(stage, e) => (ErrorKind::Spawn, explain(request, stage, &e), Some(e)),
             Failure::Wiring(e) => (ErrorKind::Io, crate::sys::name_shortage(&e).to_owned(), Some(e)),
+            Failure::Terminal(e) => (ErrorKind::Io, pty::name_refusal(&e).to_owned(), Some(e)),
             Failure::Guardian(e) => {
                 let why = match e.kind() {
                     std::io::ErrorKind::UnexpectedEof

@@ -133,7 +133,7 @@ impl Fixture {
             let limit = KILL_LIMIT.saturating_add(STOP_SLACK);
             over = self.conversation.wait(deadline(limit), |state| state.life.is_over().then_some(()));
         }
-        self.conversation.close_stdin();
+        self.conversation.release_stdin();
         let state = self.conversation.lock();
         let object = String::new();
         if over.is_none() {
@@ -197,7 +197,7 @@ impl Drop for Fixture {
             // Whatever is wrong now, the keeper and the guardian go on with it; there is nobody to tell.
             let _ = self.await_end("stop", self.policy().ladder().total(), Location::caller());
         }
-        self.conversation.close_stdin();
+        self.conversation.release_stdin();
     }
 }
 

@@ -12,6 +12,7 @@ mod fixture;
 mod guardian;
 mod hooks;
 mod level;
+mod pty;
 mod ready;
 mod report;
 mod settings;
@@ -28,6 +29,8 @@ pub use dialogue::found::Match;
 pub use dialogue::matcher::{IntoMatcher, IntoMatchers, Matcher, ViaClosure, ViaList, ViaPredicate, ViaText};
 #[cfg(feature = "regex")]
 pub use dialogue::pattern::{Pattern, regex};
+#[cfg(feature = "screen")]
+pub use dialogue::screen::{IntoScreenMatcher, Screen, ScreenMatcher};
 pub use dialogue::template::{Template, like};
 pub use ending::stop_all;
 pub use error::{Error, ErrorKind, Result};

@@ -81,6 +81,13 @@ fn portrait(subject: &Subject, state: &State) -> String {
     for channel in [Channel::Stdout, Channel::Stderr] {
         row(channel.name(), &describe_stream(state, channel));
     }
+    #[cfg(feature = "screen")]
+    if let Some(picture) = state.emulator.as_ref().and_then(|e| e.picture(&state.transcript.secrets)) {
+        let _ = writeln!(text, "\n  screen");
+        for line in picture.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
     let lines = state.transcript.line_count();
     if state.transcript.is_empty() {
         let _ = writeln!(text, "\n  transcript: nothing has been said");

@@ -46,7 +46,7 @@ impl Secrets {
     }
 
     /// Where they stand in it, from left to right.
-    fn places(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+    pub(crate) fn places(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut places = Vec::new();
         let mut at = 0;
         while at < bytes.len() {

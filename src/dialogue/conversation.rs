@@ -19,7 +19,10 @@ use once_cell::sync::Lazy;
 
 use super::attendant;
 use super::life::Life;
+#[cfg(feature = "screen")]
+use super::screen::Emulator;
 use super::stdin::{SendError, Stdin};
+use super::terminal::Ends;
 use super::watch::{Lookout, Tripped, Unwanted};
 use super::window::{Filled, Window};
 use crate::report::Subject;
@@ -72,8 +75,8 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    fn new(fd: OwnedFd, capacity: usize) -> Stream {
-        Stream { fd: Some(Arc::new(fd)), window: Window::new(capacity), mid_line: false, broken: None }
+    fn new(fd: Option<OwnedFd>, capacity: usize) -> Stream {
+        Stream { fd: fd.map(Arc::new), window: Window::new(capacity), mid_line: false, broken: None }
     }
 
     /// How much of the stream has arrived, as a position in it.
@@ -103,6 +106,9 @@ pub(crate) struct State {
     lookout: Option<Lookout>,
     /// One has come: no wait succeeds any more.
     pub(crate) tripped: Option<Tripped>,
+    /// What shows the output as a person would see it, if it goes to a terminal.
+    #[cfg(feature = "screen")]
+    pub(crate) emulator: Option<Box<Emulator>>,
     /// How often somebody has waited: tells the attendant whether the conversation is in use.
     pub(super) waits: u64,
 }
@@ -167,6 +173,10 @@ impl State {
             Filled::Some(n) | Filled::More(n) => {
                 let latest = stream.window.latest(n);
                 self.transcript.record(channel.direction(), latest);
+                #[cfg(feature = "screen")]
+                if let Some(emulator) = &mut self.emulator {
+                    emulator.show(latest, fd);
+                }
                 if let (Some(lookout), None) = (&mut self.lookout, &self.tripped) {
                     self.tripped = lookout.see(channel, latest);
                 }
@@ -180,7 +190,7 @@ impl State {
 pub(crate) struct Conversation {
     state: Mutex<State>,
     changed: Condvar,
-    stdin: Stdin,
+    pub(super) stdin: Stdin,
     /// Threads that wait for `state` to be unlocked.
     queued: AtomicUsize,
     pub(crate) subject: Subject,
@@ -229,17 +239,17 @@ impl Drop for Locked<'_> {
 
 impl Conversation {
     pub(crate) fn new(
-        stdin: OwnedFd,
-        [stdout, stderr]: [OwnedFd; 2],
+        ends: Ends,
         life: Life,
         subject: Subject,
         capacity: usize,
         unwanted: &Unwanted,
     ) -> Arc<Conversation> {
         let transcript = Transcript::new(subject.started);
+        let Ends { stdin, stdout, stderr, terminal } = ends;
         let conversation = Arc::new(Conversation {
             state: Mutex::new(State {
-                streams: [Stream::new(stdout, capacity), Stream::new(stderr, capacity)],
+                streams: [Stream::new(Some(stdout), capacity), Stream::new(stderr, capacity)],
                 life,
                 transcript,
                 led: false,
@@ -247,10 +257,12 @@ impl Conversation {
                 waits: 0,
                 lookout: Lookout::new(unwanted),
                 tripped: None,
+                #[cfg(feature = "screen")]
+                emulator: terminal.map(Emulator::new),
                 reported: false,
             }),
             changed: Condvar::new(),
-            stdin: Stdin::new(stdin),
+            stdin: Stdin::new(stdin, terminal.is_some()),
             queued: AtomicUsize::new(0),
             subject,
             attended: AtomicBool::new(false),
@@ -405,16 +417,9 @@ impl Conversation {
             }
         });
         if sent > 0 {
-            self.lock().transcript.record_sent(&bytes[..sent], from);
+            self.lock().transcript.record_sent(&self.as_lines(&bytes[..sent]), from);
         }
         result
-    }
-
-    /// Gives the helper the end of its input, unless it had it already.
-    ///
-    /// A message that another thread is in the middle of is not cut: its descriptor lives until it is through.
-    pub(crate) fn close_stdin(&self) {
-        self.stdin.close();
     }
 }
 

@@ -8,6 +8,8 @@
 //! | `life` | what became of the helper, as far as a waiter needs to know |
 //! | `conversation` | the state that a fixture and its handles share; whoever waits reads |
 //! | `stdin` | the helper's input: whole messages, one sender at a time |
+//! | `terminal` | what is different when the helper has a terminal |
+//! | `screen` | what a person would see of a helper on a terminal (feature `screen`) |
 //! | `attendant` | one thread for the whole process that reads for those on whom nobody waits |
 //! | `matcher` | what can be expected |
 //! | `template` | `like("…{name}…")`: text with holes |
@@ -30,9 +32,12 @@ pub(crate) mod life;
 pub(crate) mod matcher;
 #[cfg(feature = "regex")]
 pub(crate) mod pattern;
+#[cfg(feature = "screen")]
+pub(crate) mod screen;
 pub(crate) mod search;
 pub(crate) mod stdin;
 pub(crate) mod template;
+pub(crate) mod terminal;
 pub(crate) mod verbs;
 pub(crate) mod watch;
 pub(crate) mod window;

@@ -1,10 +1,13 @@
 //! The helper's standard input: whole messages, one sender at a time, and never a wait without an end.
+//!
+//! On a terminal it is what is typed: its end is a character, and after it more can be typed.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::sys::fds::{Until, poll, write_some};
+use crate::sys::pty::{self, Keyboard, LONGEST_LINE};
 use crate::sys::{AsFd, OwnedFd};
 
 /// Why a message was not sent whole.
@@ -22,6 +25,8 @@ pub(crate) enum SendError {
         /// How many bytes it had taken of this message.
         sent: usize,
     },
+    /// A terminal that collects lines would lose the end of this one, which is so long.
+    LongLine(usize),
     /// The kernel refused for another reason.
     Io(io::Error),
 }
@@ -29,6 +34,7 @@ pub(crate) enum SendError {
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Stdin {
+    terminal: bool,
     end: Mutex<End>,
     free: Condvar,
 }
@@ -42,12 +48,15 @@ struct End {
     broken: bool,
     /// Threads that wait for their turn: without any, nobody needs a system call that wakes them.
     waiting: usize,
+    /// What was typed last.
+    last: Option<u8>,
 }
 
 impl Stdin {
-    pub(super) fn new(fd: OwnedFd) -> Stdin {
+    pub(super) fn new(fd: OwnedFd, terminal: bool) -> Stdin {
         Stdin {
-            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, broken: false, waiting: 0 }),
+            terminal,
+            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, broken: false, waiting: 0, last: None }),
             free: Condvar::new(),
         }
     }
@@ -68,9 +77,15 @@ impl Stdin {
             Err(e) => return (Err(e), 0),
         };
         let mut sent = 0;
-        let result = write_all(&fd, bytes, deadline, &mut sent, full);
+        let result = match self.refusal(&fd, bytes) {
+            Some(refusal) => Err(refusal),
+            None => write_all(&fd, bytes, deadline, &mut sent, full),
+        };
         let mut end = self.end();
         end.busy = false;
+        if sent > 0 {
+            end.last = Some(bytes[sent - 1]);
+        }
         if matches!(result, Err(SendError::Broken { .. })) {
             end.fd = None;
             end.broken = true;
@@ -106,6 +121,47 @@ impl Stdin {
         }
     }
 
+    /// Why a terminal would take these bytes and lose them.
+    fn refusal(&self, fd: &OwnedFd, bytes: &[u8]) -> Option<SendError> {
+        if !self.terminal {
+            return None;
+        }
+        if pty::is_hung_up(fd) {
+            return Some(SendError::Broken { sent: 0 });
+        }
+        if bytes.len() < LONGEST_LINE {
+            return None;
+        }
+        let longest = bytes.split_inclusive(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::len).max().unwrap_or(0);
+        let lost = longest > LONGEST_LINE && Keyboard::of(fd).is_ok_and(|keyboard| keyboard.is_by_lines());
+        lost.then_some(SendError::LongLine(longest))
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Our end, until it is closed.
+    pub(super) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        self.end().fd.clone()
+    }
+
+    /// What has to be typed so that the helper reads the end of its input. Nothing if it is no terminal, or closed.
+    ///
+    /// A terminal that collects lines gives the helper what it has when the character comes, and that is the end only if it
+    /// is nothing: in the middle of a line it has to come twice.
+    pub(super) fn ending(&self) -> Vec<u8> {
+        let (fd, last) = {
+            let end = self.end();
+            (end.fd.clone(), end.last)
+        };
+        let Some(keyboard) = fd.filter(|_| self.terminal).and_then(|fd| Keyboard::of(&fd).ok()) else {
+            return Vec::new();
+        };
+        let mid_line = keyboard.is_by_lines() && last.is_some_and(|last| !keyboard.ends_line(last));
+        vec![keyboard.end_of_file(); if mid_line { 2 } else { 1 }]
+    }
+
     /// Lets go of our end; without effect if that was done already.
     pub(super) fn close(&self) {
         if self.end().fd.take().is_some() {
@@ -131,7 +187,10 @@ fn write_all(
                 }
                 poll([Some((fd.as_fd(), Until::Writable))], deadline).map_err(SendError::Io)?;
             }
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(SendError::Broken { sent: *sent }),
+            // A terminal says EIO.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe || e.raw_os_error() == Some(crate::sys::EIO) => {
+                return Err(SendError::Broken { sent: *sent });
+            }
             Err(e) => return Err(SendError::Io(e)),
         }
     }
