@@ -8,8 +8,12 @@ use std::panic::Location;
 use crate::builder::FixtureBuilder;
 use crate::dialogue::channel::Input;
 #[cfg(feature = "screen")]
+use crate::dialogue::conversation::Channel;
+#[cfg(feature = "screen")]
 use crate::dialogue::screen::{IntoScreenMatcher, Screen, Shown};
 use crate::dialogue::terminal::{Ends, control};
+#[cfg(feature = "screen")]
+use crate::dialogue::verbs::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fixture::Fixture;
 use crate::guardian::handle::Failure;
@@ -217,7 +221,13 @@ impl Within<'_> {
     /// Those of [`Fixture::expect_screen`].
     #[track_caller]
     pub fn expect_screen<K>(&self, matcher: impl IntoScreenMatcher<K>) -> Result<Screen> {
-        self.stdout().wait(Location::caller()).run(Shown(matcher.into_screen_matcher()))
+        let at = Location::caller();
+        let shown = Shown(matcher.into_screen_matcher());
+        if !self.fixture.conversation.is_terminal() {
+            let (verb, object) = (shown.name(), shown.object(Channel::Stdout));
+            return Err(self.input().refuse(ErrorKind::InvalidInput, verb, object, at, NO_TERMINAL, Some(GIVE_ONE)));
+        }
+        self.stdout().wait(at).run(shown)
     }
 }
 

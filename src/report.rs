@@ -133,6 +133,9 @@ fn condition(subject: &Subject, state: &State) -> String {
 
 fn describe_stream(state: &State, channel: Channel) -> String {
     let stream = state.stream_ref(channel);
+    if stream.joined {
+        return "on the terminal, with stdout".to_owned();
+    }
     let unread = stream.window.unread();
     let mut text = if unread.is_empty() {
         "nothing unread".to_owned()

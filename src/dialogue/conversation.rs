@@ -70,13 +70,16 @@ pub(crate) struct Stream {
     pub(crate) window: Window,
     /// The last match ended inside a line.
     pub(crate) mid_line: bool,
+    /// It is no stream of its own: a terminal has one output.
+    pub(crate) joined: bool,
     /// Reading failed for a reason other than the end of the stream.
     pub(crate) broken: Option<io::ErrorKind>,
 }
 
 impl Stream {
     fn new(fd: Option<OwnedFd>, capacity: usize) -> Stream {
-        Stream { fd: fd.map(Arc::new), window: Window::new(capacity), mid_line: false, broken: None }
+        let joined = fd.is_none();
+        Stream { fd: fd.map(Arc::new), window: Window::new(capacity), mid_line: false, joined, broken: None }
     }
 
     /// How much of the stream has arrived, as a position in it.

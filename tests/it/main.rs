@@ -13,12 +13,16 @@ mod hostile;
 mod leakcheck;
 mod long_lived;
 mod proc;
+mod pty;
+mod pty_programs;
 mod readme;
 mod real_programs;
 mod registry;
 mod reports;
 mod runners;
 mod scene;
+#[cfg(feature = "screen")]
+mod screen;
 mod spawn;
 mod stop;
 mod tidy;
