@@ -427,6 +427,19 @@ fn without_a_terminal_to_give_the_error_says_why() {
 }
 
 #[test]
+fn a_restart_gives_a_new_terminal_of_the_same_sort() -> Result {
+    let script = "stty size; stty -a | grep -ow -e '-echo'; while read x; do echo got $x; done";
+    let mut fx = sh(script).pty_size(70, 20).spawn()?;
+    for _ in 0..2 {
+        fx.expect_line("20 70")?;
+        fx.expect_line("-echo")?;
+        fx.ask("hello", "got hello")?;
+        fx.restart()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_report_knows_that_there_is_one_output() -> Result {
     let fx = sh("echo oops >&2; read x").pty().spawn()?;
     let error = fx.within(ms(30)).stderr().expect("oops").unwrap_err();

@@ -50,9 +50,7 @@ fn vi_writes_what_is_typed_into_it() -> Result {
     // Empty rows below the text.
     fx.expect_screen(|s: &Screen| s.row(1) == "~" && s.row(10) == "~")?;
     fx.send("iDear Bob,\rhow are you?")?;
-    let screen =
-        fx.expect_screen(|s: &Screen| s.row(0) == "Dear Bob," && s.row(1) == "how are you?" && s.cursor() == (1, 12))?;
-    assert!(!screen.contains("~ ~"));
+    fx.expect_screen(|s: &Screen| s.row(0) == "Dear Bob," && s.row(1) == "how are you?" && s.cursor() == (1, 12))?;
     fx.send_control('[')?;
     fx.send_line(":wq")?;
     assert!(fx.expect_exit()?.success());
