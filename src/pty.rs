@@ -40,8 +40,8 @@ impl FixtureBuilder {
     /// - Lines end with `\r\n`, unless the helper has it otherwise. Verbs about lines do not mind; a text that spans lines
     ///   has to have it.
     /// - What is sent is not shown on the terminal, so that expectations find only what the helper says: see
-    ///   [`pty_echo`](FixtureBuilder::pty_echo). Programs that edit lines themselves (shells, Python, everything with
-    ///   readline) show what they are sent all the same.
+    ///   [`pty_echo`](FixtureBuilder::pty_echo). Programs with readline keep to that; other line editors may show what they
+    ///   are sent all the same.
     /// - [`send_line`](Fixture::send_line) ends with what the Enter key sends, `\r`, of which the terminal makes a `\n`.
     ///   A terminal that collects lines takes 4096 bytes for one, and a longer one is refused.
     /// - [`send_eof`](Fixture::send_eof) is a key, too (Ctrl-D), and so is the first step of [`Stop::eof`](crate::Stop::eof).
@@ -55,12 +55,11 @@ impl FixtureBuilder {
     ///
     /// # fn main() -> foster::Result {
     /// let fx = Fixture::command("sh")
-    ///     .args(["-c", "printf 'password: '; stty -echo; read word; stty echo; echo; echo ${#word} letters"])
+    ///     .args(["-c", "stty -echo; printf 'password: '; read word; stty echo; echo; echo ${#word} letters"])
     ///     .pty()
     ///     .spawn()?;
     /// fx.expect_prompt("password: ")?;
     /// fx.send_secret("swordfish")?;
-    /// fx.expect_line("")?;
     /// fx.expect_line("9 letters")?;
     /// # Ok(())
     /// # }

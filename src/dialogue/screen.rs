@@ -217,12 +217,24 @@ impl Emulator {
         self.parser.set_size(at_least_one(rows), at_least_one(columns));
     }
 
-    pub(crate) fn screen(&self) -> Screen {
+    fn rows(&self) -> Vec<String> {
         let screen = self.parser.screen();
-        let columns = screen.size().1.get();
+        screen.rows(0, screen.size().1.get()).collect()
+    }
+
+    pub(crate) fn screen(&self) -> Screen {
+        self.with_rows(self.rows())
+    }
+
+    fn with_rows(&self, mut rows: Vec<String>) -> Screen {
+        let screen = self.parser.screen();
+        for row in &mut rows {
+            // Some programs write blanks to the end of each row.
+            row.truncate(row.trim_end_matches(' ').len());
+        }
         Screen {
-            columns,
-            rows: screen.rows(0, columns).collect(),
+            columns: screen.size().1.get(),
+            rows,
             cursor: screen.cursor_position(),
             hidden: screen.hide_cursor(),
             title: self.parser.callbacks().title.clone(),
@@ -232,12 +244,12 @@ impl Emulator {
 
     /// For a report, if the screen is what the test is about.
     pub(crate) fn picture(&self, secrets: &Secrets) -> Option<String> {
-        let mut screen = self.screen();
-        if !self.asked && !screen.full {
+        if !self.asked && !self.parser.screen().alternate_screen() {
             return None;
         }
-        hide(&mut screen.rows, secrets);
-        Some(screen.to_string())
+        let mut rows = self.rows();
+        hide(&mut rows, secrets);
+        Some(self.with_rows(rows).to_string())
     }
 }
 
@@ -383,6 +395,8 @@ mod tests {
         let screen = emulator.screen();
         assert_eq!((screen.row(1), screen.title(), screen.cursor()), ("   x", Some("a title"), (1, 4)));
         assert_eq!(screen.size(), (10, 2));
+        emulator.process(b"\x1b[H~         ");
+        assert_eq!(emulator.screen().row(0), "~", "blanks that were written are blanks");
     }
 
     #[test]

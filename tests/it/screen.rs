@@ -32,6 +32,8 @@ fn less_shows_pages_and_finds_words() -> Result {
     fx.send_line("/line 77")?;
     fx.expect_screen(|s: &Screen| s.row(0) == "line 77")?;
     fx.resize(40, 5)?;
+    // A key, because less does not notice a SIGWINCH that comes just before it waits for one.
+    fx.send("r")?;
     fx.expect_screen(|s: &Screen| s.size() == (40, 5) && s.row(3) == "line 80")?;
     fx.send("q")?;
     assert!(fx.expect_exit()?.success());

@@ -124,7 +124,8 @@ pub(super) fn take_terminal() -> Option<i32> {
 /// Why there is no new terminal, for people.
 pub(crate) fn name_refusal(e: &io::Error) -> &'static str {
     match e.raw_os_error() {
-        Some(libc::ENOSPC) => "the system has no pseudo-terminals left (/proc/sys/kernel/pty/max)",
+        // posix_openpt(3) says EAGAIN.
+        Some(libc::ENOSPC | libc::EAGAIN) => "the system has no pseudo-terminals left (/proc/sys/kernel/pty/max)",
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
             "there are no pseudo-terminals here: /dev/ptmx is missing, or /dev/pts is not mounted"
         }
