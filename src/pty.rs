@@ -196,7 +196,7 @@ impl Fixture {
     /// use foster::Screen;
     ///
     /// # fn main() -> foster::Result {
-    /// let script = "printf 'one\ntwo'; read key; printf '\033[H\033[2Jthree'; read never";
+    /// let script = "printf 'one\\ntwo'; read key; printf '\\033[H\\033[2Jthree'; read never";
     /// let fx = foster::Fixture::command("sh").args(["-c", script]).pty().spawn()?;
     /// fx.expect_screen(|screen: &Screen| screen.row(0) == "one" && screen.row(1) == "two")?;
     /// fx.send_line("")?;

@@ -68,7 +68,8 @@ fn python_is_interactive() -> Result {
     fx.send_line("")?;
     fx.expect("ONE\r\nTWO\r\n")?;
     fx.expect_prompt(">>> ")?;
-    fx.send_line("import time; print('up'); time.sleep(50)")?;
+    // No sleep: a signal that comes just before it is heard only afterwards.
+    fx.send_line("exec(\"print('up')\\nwhile True: pass\")")?;
     fx.expect_line("up")?;
     fx.send_control('c')?;
     fx.expect(predicate::str::contains("KeyboardInterrupt"))?;
