@@ -414,6 +414,9 @@ impl Conversation {
         from: &'static Location<'static>,
     ) -> Result<(), SendError> {
         self.refuse_matchers();
+        if self.is_hung_up() {
+            return Err(SendError::Broken { sent: 0 });
+        }
         let (result, sent) = self.stdin.send(bytes, deadline, || {
             if !self.attended.load(Ordering::Relaxed) {
                 attendant::idle(self);

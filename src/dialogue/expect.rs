@@ -72,7 +72,8 @@ impl Progress {
         }
         let eof = state.stream_ref(channel).is_eof();
         let exited = state.life.exited.is_some() || state.life.is_over();
-        if (V::ENDS_WITH_HELPER && exited) || (eof && exited) || (eof && !V::ENDS_WITH_HELPER) {
+        let over = if V::ENDS_WITH_HELPER { exited } else { eof };
+        if over {
             return Some(self.end(verb, state, channel, End::Over));
         }
         if (eof || state.life.is_over()) && self.give_up.is_none() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::sys::fds::{Until, poll, write_some};
-use crate::sys::pty::{self, Keyboard, LONGEST_LINE};
+use crate::sys::pty::{Keyboard, LONGEST_LINE};
 use crate::sys::{AsFd, OwnedFd};
 
 /// Why a message was not sent whole.
@@ -77,8 +77,8 @@ impl Stdin {
             Err(e) => return (Err(e), 0),
         };
         let mut sent = 0;
-        let result = match self.refusal(&fd, bytes) {
-            Some(refusal) => Err(refusal),
+        let result = match self.too_long(&fd, bytes) {
+            Some(length) => Err(SendError::LongLine(length)),
             None => write_all(&fd, bytes, deadline, &mut sent, full),
         };
         let mut end = self.end();
@@ -121,20 +121,14 @@ impl Stdin {
         }
     }
 
-    /// Why a terminal would take these bytes and lose them.
-    fn refusal(&self, fd: &OwnedFd, bytes: &[u8]) -> Option<SendError> {
-        if !self.terminal {
-            return None;
-        }
-        if pty::is_hung_up(fd) {
-            return Some(SendError::Broken { sent: 0 });
-        }
-        if bytes.len() < LONGEST_LINE {
+    /// How long the longest line in it is, if the terminal would lose its end.
+    fn too_long(&self, fd: &OwnedFd, bytes: &[u8]) -> Option<usize> {
+        if !self.terminal || bytes.len() <= LONGEST_LINE {
             return None;
         }
         let longest = bytes.split_inclusive(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::len).max().unwrap_or(0);
         let lost = longest > LONGEST_LINE && Keyboard::of(fd).is_ok_and(|keyboard| keyboard.is_by_lines());
-        lost.then_some(SendError::LongLine(longest))
+        lost.then_some(longest)
     }
 
     pub(super) fn is_terminal(&self) -> bool {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::conversation::Conversation;
+use super::conversation::{Channel, Conversation};
 use crate::sys::OwnedFd;
 use crate::sys::pty::Setup;
 
@@ -62,6 +62,13 @@ impl Conversation {
 
     pub(crate) fn is_terminal(&self) -> bool {
         self.stdin.is_terminal()
+    }
+
+    /// Is it known that nobody has the terminal open any more? It takes what is written then, and loses it.
+    ///
+    /// To ask the kernel each time would cost as much as the rest of a message.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.stdin.is_terminal() && self.lock().stream_ref(Channel::Stdout).is_eof()
     }
 
     /// What the Enter key sends. A terminal makes a line ending of it, unless the helper wants to see the key itself.

@@ -1,11 +1,10 @@
 //! Pseudo-terminals (pty(7)): a terminal for the helper, and the end of it that the test keeps.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, Winsize};
@@ -91,13 +90,6 @@ impl Keyboard {
         let codes = special.map(|index| self.0.special_codes[index]);
         matches!(last, b'\n' | b'\r') || (last != 0 && codes.contains(&last))
     }
-}
-
-/// Has the last process closed the helper's end? What is written then is lost, without any error.
-pub(crate) fn is_hung_up(master: &OwnedFd) -> bool {
-    let mut set = [PollFd::from_borrowed_fd(master.as_fd(), PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut set, Some(&now)).is_ok() && set[0].revents().contains(PollFlags::HUP)
 }
 
 /// The child that this command starts leads a session of its own, whose terminal is its standard input.
