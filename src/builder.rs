@@ -21,6 +21,7 @@ use crate::fixture::Fixture;
 use crate::guardian::handle::{self, Failure, Handle, Request};
 use crate::guardian::start;
 use crate::hooks;
+use crate::pty::wiring;
 use crate::ready::Ready;
 use crate::registry;
 use crate::report::Subject;
@@ -29,7 +30,7 @@ use crate::script::mirror::Mirror;
 use crate::settings::scaled;
 use crate::stop::Stop;
 use crate::sys::clone::Stage;
-use crate::sys::fds;
+use crate::sys::pty::{self, Setup};
 use crate::sys::reexec::MARKER;
 use crate::transcript::{Secrets, Visible};
 
@@ -64,6 +65,7 @@ pub struct FixtureBuilder {
     secrets: Secrets,
     /// Instead of a program.
     fake: Option<Mirror>,
+    pub(crate) terminal: Option<Setup>,
 }
 
 impl FixtureBuilder {
@@ -84,6 +86,7 @@ impl FixtureBuilder {
             ready: None,
             secrets: Secrets::default(),
             fake: None,
+            terminal: None,
         }
     }
 
@@ -256,7 +259,7 @@ impl FixtureBuilder {
     ///
     /// [`ErrorKind::Spawn`] when the program cannot be started: the message names the step, the path and the errno.
     /// [`ErrorKind::InvalidInput`] for a NUL byte in an argument, [`ErrorKind::Io`] when descriptors or memory have run
-    /// out, those of [`expect`](Fixture::expect) when it does not become [ready](FixtureBuilder::ready),
+    /// out, or terminals, those of [`expect`](Fixture::expect) when it does not become [ready](FixtureBuilder::ready),
     /// [`ErrorKind::Level`] when `FOSTER_REQUIRE` is not met, [`ErrorKind::Guardian`] when the guardian was killed.
     ///
     /// # Platforms
@@ -313,6 +316,7 @@ impl FixtureBuilder {
             env: self.environment(),
             dir: dir.map(PathBuf::into_os_string),
             ladder: self.policy.ladder(),
+            terminal: self.terminal.is_some(),
         };
         let command = match &self.fake {
             Some(mirror) => format!("a fake that plays the other side of a script of {} steps", mirror.len()),
@@ -323,41 +327,30 @@ impl FixtureBuilder {
             return Err(nonsense(why));
         }
         let part = self.fake.as_ref().map(Part::of).transpose().map_err(nonsense)?;
-        let wiring = |e: std::io::Error| self.failed(&request, at, Failure::Wiring(e));
-        let (stdin, to_helper) = fds::pipe().map_err(wiring)?;
-        let (from_out, stdout) = fds::pipe().map_err(wiring)?;
-        let (from_err, stderr) = fds::pipe().map_err(wiring)?;
-        for ours in [&to_helper, &from_out, &from_err] {
-            fds::set_nonblocking(ours).map_err(wiring)?;
-        }
+        let (stdio, ends) = wiring(self.terminal).map_err(|failure| self.failed(&request, at, failure))?;
         let started = Instant::now();
         let deadline = started + scaled(SPAWN_LIMIT).min(Duration::from_secs(3600));
         let (handle, reports) = match part {
-            Some(part) => fake::start(part, [stdin, stdout, stderr]).map_err(wiring)?,
+            Some(part) => fake::start(part, stdio).map_err(|e| self.failed(&request, at, Failure::Wiring(e)))?,
             None => {
-                let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
-                    .map_err(|failure| self.failed(&request, at, failure))?;
+                let (handle, reports) =
+                    handle::spawn(&request, stdio, deadline).map_err(|failure| self.failed(&request, at, failure))?;
                 registry::record_helper(handle.pid(), &label, &command, at);
                 (handle, reports)
             }
         };
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
-        let conversation = Conversation::new(
-            to_helper,
-            [from_out, from_err],
-            life,
-            subject,
-            self.capacity,
-            &self.unwanted,
-            &self.secrets,
-        );
+        let conversation = Conversation::new(ends, life, subject, self.capacity, &self.unwanted, &self.secrets);
         Ok((conversation, handle))
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut all: BTreeMap<OsString, OsString> =
             if self.env_clear { BTreeMap::new() } else { std::env::vars_os().collect() };
+        if self.terminal.is_some() && !self.env_clear {
+            crate::pty::adapt(&mut all);
+        }
         for (key, value) in &self.env {
             match value {
                 Some(value) => all.insert(key.clone(), value.clone()),
@@ -376,6 +369,7 @@ impl FixtureBuilder {
             Failure::Nul(what) => (ErrorKind::InvalidInput, format!("{what} contains a NUL byte"), None),
             Failure::Step(stage, e) => (ErrorKind::Spawn, explain(request, stage, &e), Some(e)),
             Failure::Wiring(e) => (ErrorKind::Io, crate::sys::name_shortage(&e).to_owned(), Some(e)),
+            Failure::Terminal(e) => (ErrorKind::Io, pty::name_refusal(&e).to_owned(), Some(e)),
             Failure::Guardian(e) => {
                 let why = match e.kind() {
                     std::io::ErrorKind::UnexpectedEof

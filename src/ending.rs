@@ -143,7 +143,7 @@ impl Fixture {
             let limit = KILL_LIMIT.saturating_add(STOP_SLACK);
             over = self.conversation.wait_in(how, deadline(limit), is_over).await;
         }
-        self.conversation.close_stdin();
+        self.conversation.release_stdin();
         let state = self.conversation.lock();
         let object = String::new();
         if over.is_none() {
@@ -232,7 +232,7 @@ impl Drop for Fixture {
             let ladder = self.policy().ladder().total();
             let _ = at_once(self.await_end(How::Blocking, "stop", ladder, Location::caller()));
         }
-        self.conversation.close_stdin();
+        self.conversation.release_stdin();
     }
 }
 

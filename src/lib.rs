@@ -18,6 +18,7 @@ mod guardian;
 mod hooks;
 mod level;
 mod logging;
+mod pty;
 mod ready;
 mod report;
 mod script;
@@ -35,6 +36,8 @@ pub use dialogue::found::Match;
 pub use dialogue::matcher::{IntoMatcher, IntoMatchers, Matcher, ViaClosure, ViaList, ViaPredicate, ViaText};
 #[cfg(feature = "regex")]
 pub use dialogue::pattern::{Pattern, regex};
+#[cfg(feature = "screen")]
+pub use dialogue::screen::{IntoScreenMatcher, Screen, ScreenMatcher};
 pub use dialogue::template::{Template, like};
 pub use dialogue_file::DialogueFile;
 pub use ending::stop_all;

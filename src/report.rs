@@ -110,6 +110,13 @@ fn portrait(subject: &Subject, state: &State, activity: Option<&Activity>) -> St
     if let Some(path) = state.transcript.log_path() {
         row("log", &path.display().to_string());
     }
+    #[cfg(feature = "screen")]
+    if let Some(picture) = state.emulator.as_ref().and_then(|e| e.picture(&state.transcript.secrets)) {
+        let _ = writeln!(text, "\n  screen");
+        for line in picture.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
     let (last, lines) = state.transcript.last_lines(TRANSCRIPT_LINES);
     if state.transcript.is_empty() {
         let _ = writeln!(text, "\n  transcript: nothing has been said");
@@ -168,6 +175,9 @@ fn condition(subject: &Subject, state: &State, activity: Option<&Activity>) -> S
 
 fn describe_stream(state: &State, channel: Channel) -> String {
     let stream = state.stream_ref(channel);
+    if stream.joined {
+        return "on the terminal, with stdout".to_owned();
+    }
     let unread = stream.window.unread();
     let mut text = if unread.is_empty() {
         "nothing unread".to_owned()

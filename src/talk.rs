@@ -1,5 +1,6 @@
 //! The verbs with which a fixture talks and listens, with its usual time limit.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::dialogue::channel::{Input, Output};
@@ -55,12 +56,17 @@ impl Fixture {
 
     /// Gives the helper the end of its input. Without effect if it has it already.
     ///
+    /// On a [terminal](crate::FixtureBuilder::pty) it is a character, as for a person at the keyboard: the one that the
+    /// terminal has for it (Ctrl-D), twice if a line has been begun and the terminal collects lines. It ends one read, so
+    /// each call sends it again. A helper that is about to change the modes of the terminal may miss it, as it may miss
+    /// what a hasty person types: wait for its prompt first.
+    ///
     /// # Errors
     ///
-    /// None so far.
+    /// For a pipe none; for a terminal those of [`Input::send`].
+    #[track_caller]
     pub fn send_eof(&self) -> Result {
-        self.conversation.close_stdin();
-        Ok(())
+        self.usual().input().send_eof_from(Location::caller())
     }
 
     /// Waits for the first later place on standard output that matches; see [`Output::expect`].

@@ -16,6 +16,7 @@ use super::verbs::single::{Eof, NextLine, Place, Prompt, Select};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{self, Attempt, seconds};
 use crate::settings;
+use crate::sys::pty::LONGEST_LINE;
 use crate::transcript::Visible;
 
 /// How much of a message that could not be sent is shown.
@@ -70,7 +71,8 @@ impl Input {
         self.send_from(bytes.as_ref(), Location::caller())
     }
 
-    /// Sends this text and a line ending (`\n`), in one piece.
+    /// Sends this text and a line ending (`\n`; what the Enter key sends, `\r`, to a [terminal](crate::FixtureBuilder::pty)),
+    /// in one piece.
     ///
     /// # Errors
     ///
@@ -79,13 +81,14 @@ impl Input {
     pub fn send_line(&self, line: &str) -> Result {
         let mut bytes = Vec::with_capacity(line.len() + 1);
         bytes.extend_from_slice(line.as_bytes());
-        bytes.push(b'\n');
+        bytes.extend_from_slice(self.conversation.enter());
         self.send_from(&bytes, Location::caller())
     }
 
     /// Gives the helper the end of its input. Without effect if it has it already.
     ///
-    /// The helper sees the end once no process holds the writing end any more: a program that the *test process* has
+    /// On a terminal that is a character, and more can be sent after it: see [`send_eof`](crate::Fixture::send_eof).
+    /// The helper sees the end of a pipe once no process holds the writing end any more: a program that the *test process* has
     /// forked without `exec` may hold a copy.
     pub fn close(&self) {
         self.conversation.close_stdin();
@@ -120,7 +123,7 @@ impl Input {
     #[track_caller]
     pub fn send_secret(&self, secret: &str) -> Result {
         self.conversation.secrets.add(secret.as_bytes());
-        self.send_from(&[secret.as_bytes(), b"\n"].concat(), Location::caller())
+        self.send_from(&[secret.as_bytes(), self.conversation.enter()].concat(), Location::caller())
     }
 
     pub(crate) fn send_from(&self, bytes: &[u8], at: &'static Location<'static>) -> Result {
@@ -153,6 +156,10 @@ impl Input {
                 };
                 (ErrorKind::InputClosed, format!("{closed}: {}", taken(*sent)))
             }
+            SendError::LongLine(length) => (
+                ErrorKind::InvalidInput,
+                format!("the line is {length} bytes long, and a terminal that collects lines takes {LONGEST_LINE}"),
+            ),
             SendError::Closed => (ErrorKind::InputClosed, "its input is closed already".to_owned()),
             SendError::Io(e) => (ErrorKind::Io, e.to_string()),
         };

@@ -21,7 +21,10 @@ use super::awaiting::IfPanicking;
 use super::bells::Bells;
 use super::life::Life;
 use super::looking::{self, Habit};
+#[cfg(feature = "screen")]
+use super::screen::Emulator;
 use super::stdin::{SendError, Stdin};
+use super::terminal::Ends;
 use super::watch::{Lookout, Tripped, Unwanted};
 use super::window::{Filled, Window};
 use crate::logging;
@@ -66,6 +69,8 @@ pub(crate) struct Stream {
     pub(crate) window: Window,
     /// The last match ended inside a line.
     pub(crate) mid_line: bool,
+    /// It is no stream of its own: a terminal has one output.
+    pub(crate) joined: bool,
     /// Reading failed for a reason other than the end of the stream.
     pub(crate) broken: Option<io::ErrorKind>,
     /// What must not be shown, for what is found in it.
@@ -73,8 +78,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    fn new(fd: OwnedFd, capacity: usize, secrets: Secrets) -> Stream {
-        Stream { fd: Some(Arc::new(fd)), window: Window::new(capacity), mid_line: false, broken: None, secrets }
+    fn new(fd: Option<OwnedFd>, capacity: usize, secrets: Secrets) -> Stream {
+        let joined = fd.is_none();
+        let window = Window::new(capacity);
+        Stream { fd: fd.map(Arc::new), window, mid_line: false, joined, broken: None, secrets }
     }
 
     /// How much of the stream has arrived, as a position in it.
@@ -106,6 +113,9 @@ pub(crate) struct State {
     lookout: Option<Lookout>,
     /// One has come: no wait succeeds any more.
     pub(crate) tripped: Option<Tripped>,
+    /// What shows the output as a person would see it, if it goes to a terminal.
+    #[cfg(feature = "screen")]
+    pub(crate) emulator: Option<Box<Emulator>>,
     /// How often somebody has waited: tells the attendant whether the conversation is in use.
     pub(super) waits: u64,
 }
@@ -170,6 +180,10 @@ impl State {
             Filled::Some(n) | Filled::More(n) => {
                 let latest = stream.window.latest(n);
                 self.transcript.record(channel.direction(), latest);
+                #[cfg(feature = "screen")]
+                if let Some(emulator) = &mut self.emulator {
+                    emulator.show(latest, fd);
+                }
                 if let (Some(lookout), None) = (&mut self.lookout, &self.tripped) {
                     self.tripped = lookout.see(channel, latest);
                 }
@@ -237,8 +251,7 @@ impl Drop for Locked<'_> {
 
 impl Conversation {
     pub(crate) fn new(
-        stdin: OwnedFd,
-        [stdout, stderr]: [OwnedFd; 2],
+        ends: Ends,
         life: Life,
         subject: Subject,
         capacity: usize,
@@ -247,10 +260,11 @@ impl Conversation {
     ) -> Arc<Conversation> {
         let log = logging::log_of(&subject, secrets);
         let transcript = Recorder::new(&subject.label, subject.started, secrets.clone(), log);
+        let Ends { stdin, stdout, stderr, terminal } = ends;
         let stream = |fd| Stream::new(fd, capacity, secrets.clone());
         let conversation = Arc::new(Conversation {
             state: Mutex::new(State {
-                streams: [stream(stdout), stream(stderr)],
+                streams: [stream(Some(stdout)), stream(stderr)],
                 life,
                 transcript,
                 habit: Habit::default(),
@@ -259,11 +273,13 @@ impl Conversation {
                 waits: 0,
                 lookout: Lookout::new(unwanted),
                 tripped: None,
+                #[cfg(feature = "screen")]
+                emulator: terminal.map(Emulator::new),
                 reported: false,
             }),
             changed: Condvar::new(),
             bells: Bells::default(),
-            stdin: Stdin::new(stdin),
+            stdin: Stdin::new(stdin, terminal.is_some()),
             queued: AtomicUsize::new(0),
             subject,
             secrets: secrets.clone(),
@@ -422,6 +438,9 @@ impl Conversation {
         from: &'static Location<'static>,
     ) -> Result<(), SendError> {
         self.refuse_matchers();
+        if self.is_hung_up() {
+            return Err(SendError::Broken { sent: 0 });
+        }
         let full = || {
             if !self.attended.load(Ordering::Relaxed) {
                 attendant::idle(self);
@@ -433,23 +452,16 @@ impl Conversation {
             let mut state = self.lock();
             let written = write_some(fd, rest)?;
             if written == Some(bytes.len()) {
-                state.transcript.record_sent(bytes, bytes.len(), from);
+                state.transcript.record_sent(&self.as_lines(bytes), bytes.len(), from);
                 recorded = true;
             }
             Ok(written)
         };
         let (result, sent) = self.stdin.send(bytes, deadline, write, full);
         if sent > 0 && !recorded {
-            self.lock().transcript.record_sent(bytes, sent, from);
+            self.lock().transcript.record_sent(&self.as_lines(bytes), sent, from);
         }
         result
-    }
-
-    /// Gives the helper the end of its input, unless it had it already.
-    ///
-    /// A message that another thread is in the middle of is not cut: its descriptor lives until it is through.
-    pub(crate) fn close_stdin(&self) {
-        self.stdin.close();
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Progress {
     limit: Option<Instant>,
-    /// The stream has ended; until when news of the helper's end may still come.
+    /// The stream has ended, or the helper and all of its tree; until when the other may still come.
     give_up: Option<Instant>,
 }
 
@@ -72,11 +72,13 @@ impl Progress {
         }
         let eof = state.stream_ref(channel).is_eof();
         let exited = state.life.exited.is_some() || state.life.is_over();
-        if if V::ENDS_WITH_HELPER { exited } else { eof } {
+        let over = if V::ENDS_WITH_HELPER { exited } else { eof };
+        if over {
             return Some(self.end(verb, state, channel, End::Over));
         }
-        if eof && self.give_up.is_none() {
-            // The end of the stream comes a moment before the news of how the helper ended.
+        if (eof || state.life.is_over()) && self.give_up.is_none() {
+            // The end of the stream comes a moment before the news of how the helper ended. Or a moment after it: what the
+            // test process starts by itself has a copy of every descriptor between fork and exec.
             self.give_up = Some(Instant::now() + EXIT_NEWS);
             return Some(Err(None));
         }

@@ -12,6 +12,8 @@
 //! | `outbox` | messages that futures send: whole, also when the future is dropped |
 //! | `awaiting` | how a future waits for a change, and why it misses none |
 //! | `bells` | who awaits a change, and how they are told |
+//! | `terminal` | what is different when the helper has a terminal |
+//! | `screen` | what a person would see of a helper on a terminal (feature `screen`) |
 //! | `attendant` | one thread for the whole process that reads for those on whom nobody waits |
 //! | `matcher` | what can be expected |
 //! | `template` | `like("…{name}…")`: text with holes |
@@ -40,9 +42,12 @@ pub(crate) mod matcher;
 pub(crate) mod outbox;
 #[cfg(feature = "regex")]
 pub(crate) mod pattern;
+#[cfg(feature = "screen")]
+pub(crate) mod screen;
 pub(crate) mod search;
 pub(crate) mod stdin;
 pub(crate) mod template;
+pub(crate) mod terminal;
 pub(crate) mod verbs;
 pub(crate) mod watch;
 pub(crate) mod window;

@@ -12,7 +12,6 @@
 //! before the next one may begin, and tells everybody.
 
 use std::future::poll_fn;
-use std::io;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -22,7 +21,7 @@ use super::attendant;
 use super::awaiting::ask_again;
 use super::bells::Listener;
 use super::conversation::{Conversation, State};
-use super::stdin::{SendError, Stdin};
+use super::stdin::{SendError, Stdin, is_broken};
 use crate::sys::OwnedFd;
 use crate::sys::fds::write_some;
 
@@ -66,14 +65,6 @@ impl Message {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The transcript has what was really sent.
-    fn record(&self, state: &mut State) {
-        let sent = self.fate().sent;
-        if sent > 0 {
-            state.transcript.record_sent(&self.bytes, sent, self.at);
-        }
-    }
-
     /// What became of it, once.
     fn result(&self) -> Option<Result<(), SendError>> {
         let mut fate = self.fate();
@@ -102,7 +93,7 @@ impl Stdin {
                     Ok(())
                 }
                 Ok(None) => break,
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(SendError::Broken { sent: fate.sent }),
+                Err(e) if is_broken(&e) => Err(SendError::Broken { sent: fate.sent }),
                 Err(e) => Err(SendError::Io(e)),
             };
             fate.result = Some(result);
@@ -130,6 +121,9 @@ impl Stdin {
         fate.settled = true;
         end.begun = None;
         end.busy = false;
+        if fate.sent > 0 {
+            end.last = Some(message.bytes[fate.sent - 1]);
+        }
         if matches!(fate.result, Some(Err(SendError::Broken { .. }))) {
             end.fd = None;
             end.broken = true;
@@ -163,11 +157,17 @@ impl Conversation {
         self.refuse_matchers();
         listener.set(context.waker());
         if !*begun {
+            if self.is_hung_up() {
+                return Poll::Ready(Err(SendError::Broken { sent: 0 }));
+            }
             let mut end = self.stdin.end();
             let Some(fd) = end.fd.clone() else {
                 let error = if end.broken { SendError::Broken { sent: 0 } } else { SendError::Closed };
                 return Poll::Ready(Err(error));
             };
+            if let Some(length) = self.stdin.too_long(&fd, &message.bytes) {
+                return Poll::Ready(Err(SendError::LongLine(length)));
+            }
             if end.busy {
                 if deadline.is_some_and(|d| Instant::now() >= d) {
                     return Poll::Ready(Err(SendError::TimedOut { sent: 0 }));
@@ -216,7 +216,7 @@ impl Conversation {
         let mut state = self.lock();
         let pushed = self.stdin.push();
         if let Pushed::Over(message) = &pushed {
-            message.record(&mut state);
+            self.record(&mut state, message);
         }
         drop(state);
         match pushed {
@@ -229,9 +229,17 @@ impl Conversation {
         }
     }
 
+    /// The transcript has what was really sent.
+    fn record(&self, state: &mut State, message: &Message) {
+        let sent = message.fate().sent;
+        if sent > 0 {
+            state.transcript.record_sent(&self.as_lines(&message.bytes), sent, message.at);
+        }
+    }
+
     /// This message is written no more.
     fn settle(&self, message: &Message) {
-        message.record(&mut self.lock());
+        self.record(&mut self.lock(), message);
         self.conclude(message);
     }
 

@@ -1,4 +1,6 @@
 //! The helper's standard input: whole messages, one sender at a time, and never a wait without an end.
+//!
+//! On a terminal it is what is typed: its end is a character, and after it more can be typed.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,6 +9,7 @@ use std::time::Instant;
 use super::bells::Bells;
 use super::outbox::Message;
 use crate::sys::fds::{Until, poll};
+use crate::sys::pty::{Keyboard, LONGEST_LINE};
 use crate::sys::{AsFd, OwnedFd};
 
 /// Why a message was not sent whole.
@@ -24,6 +27,8 @@ pub(crate) enum SendError {
         /// How many bytes it had taken of this message.
         sent: usize,
     },
+    /// A terminal that collects lines would lose the end of this one, which is so long.
+    LongLine(usize),
     /// The kernel refused for another reason.
     Io(io::Error),
 }
@@ -31,6 +36,7 @@ pub(crate) enum SendError {
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Stdin {
+    terminal: bool,
     end: Mutex<End>,
     pub(super) free: Condvar,
     /// Futures that wait for their turn, or for room.
@@ -48,12 +54,22 @@ pub(super) struct End {
     pub(super) broken: bool,
     /// Threads that wait for their turn: without any, nobody needs a system call that wakes them.
     pub(super) waiting: usize,
+    /// What was typed last.
+    pub(super) last: Option<u8>,
 }
 
 impl Stdin {
-    pub(super) fn new(fd: OwnedFd) -> Stdin {
+    pub(super) fn new(fd: OwnedFd, terminal: bool) -> Stdin {
         Stdin {
-            end: Mutex::new(End { fd: Some(Arc::new(fd)), busy: false, begun: None, broken: false, waiting: 0 }),
+            terminal,
+            end: Mutex::new(End {
+                fd: Some(Arc::new(fd)),
+                busy: false,
+                begun: None,
+                broken: false,
+                waiting: 0,
+                last: None,
+            }),
             free: Condvar::new(),
             bells: Bells::default(),
         }
@@ -77,9 +93,15 @@ impl Stdin {
             Err(e) => return (Err(e), 0),
         };
         let mut sent = 0;
-        let result = write_all(&fd, bytes, deadline, &mut sent, write, full);
+        let result = match self.too_long(&fd, bytes) {
+            Some(length) => Err(SendError::LongLine(length)),
+            None => write_all(&fd, bytes, deadline, &mut sent, write, full),
+        };
         let mut end = self.end();
         end.busy = false;
+        if sent > 0 {
+            end.last = Some(bytes[sent - 1]);
+        }
         if matches!(result, Err(SendError::Broken { .. })) {
             end.fd = None;
             end.broken = true;
@@ -117,6 +139,41 @@ impl Stdin {
         }
     }
 
+    /// How long the longest line in it is, if the terminal would lose its end.
+    pub(super) fn too_long(&self, fd: &OwnedFd, bytes: &[u8]) -> Option<usize> {
+        if !self.terminal || bytes.len() <= LONGEST_LINE {
+            return None;
+        }
+        let longest = bytes.split_inclusive(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::len).max().unwrap_or(0);
+        let lost = longest > LONGEST_LINE && Keyboard::of(fd).is_ok_and(|keyboard| keyboard.is_by_lines());
+        lost.then_some(longest)
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Our end, until it is closed.
+    pub(super) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        self.end().fd.clone()
+    }
+
+    /// What has to be typed so that the helper reads the end of its input. Nothing if it is no terminal, or closed.
+    ///
+    /// A terminal that collects lines gives the helper what it has when the character comes, and that is the end only if it
+    /// is nothing: in the middle of a line it has to come twice.
+    pub(super) fn ending(&self) -> Vec<u8> {
+        let (fd, last) = {
+            let end = self.end();
+            (end.fd.clone(), end.last)
+        };
+        let Some(keyboard) = fd.filter(|_| self.terminal).and_then(|fd| Keyboard::of(&fd).ok()) else {
+            return Vec::new();
+        };
+        let mid_line = keyboard.is_by_lines() && last.is_some_and(|last| !keyboard.ends_line(last));
+        vec![keyboard.end_of_file(); if mid_line { 2 } else { 1 }]
+    }
+
     /// Lets go of our end; without effect if that was done already.
     pub(super) fn close(&self) {
         if self.end().fd.take().is_some() {
@@ -124,6 +181,11 @@ impl Stdin {
             self.bells.ring();
         }
     }
+}
+
+/// Has the helper let go of its end? A terminal says EIO.
+pub(super) fn is_broken(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::BrokenPipe || e.raw_os_error() == Some(crate::sys::EIO)
 }
 
 fn write_all(
@@ -144,7 +206,7 @@ fn write_all(
                 }
                 poll([Some((fd.as_fd(), Until::Writable))], deadline).map_err(SendError::Io)?;
             }
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(SendError::Broken { sent: *sent }),
+            Err(e) if is_broken(&e) => return Err(SendError::Broken { sent: *sent }),
             Err(e) => return Err(SendError::Io(e)),
         }
     }

@@ -70,7 +70,7 @@ impl InputFutures {
     /// Those of [`Input::send`].
     #[track_caller]
     pub fn send_line(&self, line: &str) -> Awaitable<'static, ()> {
-        self.0.clone().message(&[line.as_bytes(), b"\n"], Location::caller())
+        self.0.clone().message(&[line.as_bytes(), self.0.conversation.enter()], Location::caller())
     }
 
     /// See [`Input::send_secret`].
@@ -82,8 +82,9 @@ impl InputFutures {
     pub fn send_secret(&self, secret: &str) -> Awaitable<'static, ()> {
         let (input, secret, at) = (self.0.clone(), secret.to_owned(), Location::caller());
         Awaitable::new(async move {
-            input.conversation.lock().transcript.secrets.add(secret.as_bytes());
-            input.message(&[secret.as_bytes(), b"\n"], at).await
+            input.conversation.secrets.add(secret.as_bytes());
+            let enter = input.conversation.enter();
+            input.message(&[secret.as_bytes(), enter], at).await
         })
     }
 }

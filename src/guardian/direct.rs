@@ -15,7 +15,7 @@ use super::link::{Link, Next};
 use super::protocol::{Frame, Ladder, Order};
 use crate::sys::fds::{Until, is_ready, poll};
 use crate::sys::tree::Survivor;
-use crate::sys::{AsFd, OwnedFd, process, procfs, signals, socket};
+use crate::sys::{AsFd, OwnedFd, process, procfs, pty, signals, socket};
 
 /// How long a group may take to end after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -111,7 +111,12 @@ pub(super) fn spawn(order: &Order, stdio: [OwnedFd; 3]) -> io::Result<(i32, Owne
         command.stdin(Stdio::from(stdin.try_clone()?));
         command.stdout(Stdio::from(stdout.try_clone()?));
         command.stderr(Stdio::from(stderr.try_clone()?));
-        command.process_group(0);
+        if order.terminal {
+            // Its group is that of the session, which has the terminal.
+            pty::lead_session(&mut command);
+        } else {
+            command.process_group(0);
+        }
         match command.spawn() {
             Ok(child) => {
                 let pid = child.id() as i32;

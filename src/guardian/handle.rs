@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) dir: Option<OsString>,
     pub(crate) ladder: Ladder,
+    /// Its standard streams are a terminal of its own.
+    pub(crate) terminal: bool,
 }
 
 /// Why there is no helper.
@@ -42,6 +44,8 @@ pub(crate) enum Failure {
     Step(Stage, io::Error),
     /// There are no descriptors or no memory left to wire it up with.
     Wiring(io::Error),
+    /// There is no terminal for it.
+    Terminal(io::Error),
     /// The guardian or the keeper did not answer.
     Guardian(io::Error),
     /// The user requires more containment than there is.
@@ -206,7 +210,15 @@ fn order(request: &Request) -> Result<Order, Failure> {
     for candidate in candidate_paths(&request.program, path) {
         candidates.push(c_string("the program", &candidate)?);
     }
-    Ok(Order { candidates, args, env, dir, inherited: Inherited::now(), ladder: request.ladder })
+    Ok(Order {
+        candidates,
+        args,
+        env,
+        dir,
+        inherited: Inherited::now(),
+        ladder: request.ladder,
+        terminal: request.terminal,
+    })
 }
 
 /// Where execvp(3) would look, with the helper's own PATH, as std's `Command` does.

@@ -253,8 +253,9 @@ impl Keeper {
         };
         self.ladder = order.ladder;
         self.started = Instant::now();
-        let Order { candidates, args, env, dir, inherited, .. } = order;
-        let program = Program { candidates, args, env, cwd, dir, stdio: [stdin, stdout, stderr], inherited };
+        let Order { candidates, args, env, dir, inherited, terminal, .. } = order;
+        let stdio = [stdin, stdout, stderr];
+        let program = Program { candidates, args, env, cwd, dir, stdio, terminal, inherited };
         let place = self.cgroup.as_mut().and_then(|(_, fd)| fd.take());
         let (mut in_cgroup, mut started) = (place.is_some(), clone::start(&program, place.as_ref().map(AsFd::as_fd)));
         if in_cgroup && started.as_ref().is_err_and(|(stage, _)| *stage == Stage::Clone) {

@@ -17,7 +17,7 @@ use crate::sys::inherit::{Inherited, LIMITS};
 use crate::sys::tree::Survivor;
 
 /// Changes with every change of a frame.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// No frame is longer. Linux accepts at most 6 MiB of arguments and environment (execve(2)).
 pub(super) const LIMIT: usize = 16 << 20;
@@ -47,6 +47,8 @@ pub(crate) struct Order {
     pub(crate) dir: Option<CString>,
     pub(crate) inherited: Inherited,
     pub(crate) ladder: Ladder,
+    /// The standard streams are a terminal, which becomes the helper's controlling one.
+    pub(crate) terminal: bool,
 }
 
 /// A process that had left its helper and was found below its keeper.
@@ -144,7 +146,7 @@ impl Frame {
                 for (soft, hard) in order.inherited.limits {
                     out.u64(soft).u64(hard);
                 }
-                out.ladder(order.ladder);
+                out.ladder(order.ladder).bool(order.terminal);
             }
             Frame::Spawned { pid, in_cgroup } => {
                 out.u8(8).i32(*pid).bool(*in_cgroup);
@@ -209,7 +211,8 @@ impl Frame {
                     *limit = (r.u64()?, r.u64()?);
                 }
                 let inherited = Inherited { umask, ignored, limits };
-                Frame::Spawn(Box::new(Order { candidates, args, env, dir, inherited, ladder: r.ladder()? }))
+                let (ladder, terminal) = (r.ladder()?, r.bool()?);
+                Frame::Spawn(Box::new(Order { candidates, args, env, dir, inherited, ladder, terminal }))
             }
             8 => Frame::Spawned { pid: r.i32()?, in_cgroup: r.bool()? },
             9 => Frame::Refused { stage: Stage::from_code(r.u8()?)?, errno: r.i32()? },
@@ -242,7 +245,7 @@ pub(super) mod tests {
         let found = Found { pid: 5, command: "sleep 9".into() };
         let inherited = Inherited { umask: Some(0o22), ignored: 5, limits: [(1, u64::MAX); LIMITS] };
         vec![
-            Frame::Hello { version: 3, nonce: u64::MAX, runner: -1, temp_dir: "/tmp".into(), cgroups: true },
+            Frame::Hello { version: 4, nonce: u64::MAX, runner: -1, temp_dir: "/tmp".into(), cgroups: true },
             Frame::Welcome { pid: 1, root: "/tmp/x".into(), cgroup: Ok("/sys/fs/cgroup/x".into()) },
             Frame::Welcome { pid: 1, root: "/tmp/x".into(), cgroup: Err("no".into()) },
             Frame::Unable { errno: 0, reason: "no /proc".into() },
@@ -257,6 +260,7 @@ pub(super) mod tests {
                 dir: Some(text("/")),
                 inherited,
                 ladder,
+                terminal: true,
             })),
             Frame::Spawned { pid: 2, in_cgroup: false },
             Frame::Refused { stage: Stage::Chdir, errno: 2 },
@@ -347,6 +351,7 @@ pub(super) mod tests {
             dir: None,
             inherited: Inherited { umask: None, ignored: 0, limits: [(0, 0); LIMITS] },
             ladder: Ladder { eof: None, term: None },
+            terminal: false,
         };
         let most = LIMIT / size_of::<CString>();
         let longest = Frame::Spawn(Box::new(order(most)));

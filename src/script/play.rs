@@ -79,11 +79,11 @@ impl Player<'_> {
         let out = self.wait(Channel::Stdout);
         let found: Vec<Match> = match &self.step.what {
             What::Send(text) => return self.send(text, b"", values),
-            What::SendLine(text) => return self.send(text, b"\n", values),
+            What::SendLine(text) => return self.send(text, self.fx.conversation.enter(), values),
             What::SendSecret(text) => {
                 let secret = self.filled(text, values)?;
-                self.fx.conversation.lock().transcript.secrets.add(&secret);
-                return self.input().send_from(&[&secret[..], b"\n"].concat(), self.step.at);
+                self.fx.conversation.secrets.add(&secret);
+                return self.input().send_from(&[&secret[..], self.fx.conversation.enter()].concat(), self.step.at);
             }
             What::SendEof => {
                 self.fx.conversation.close_stdin();

@@ -278,3 +278,34 @@ fn expecting_nothing_or_a_line_with_a_line_ending_is_refused() {
     assert_eq!(fx.expect_line("x\n").unwrap_err().kind(), ErrorKind::InvalidInput);
     fx.expect_line("x").unwrap();
 }
+
+/// Nothing is left of the helper, but a copy of its output's end is: as in what the test process starts by itself, between
+/// fork and exec.
+#[test]
+fn the_end_of_a_stream_may_come_a_moment_after_that_of_the_helper() -> Result {
+    let hold = |fx: &Fixture| std::fs::File::options().write(true).open(format!("/proc/{}/fd/1", fx.id())).unwrap();
+    let fx = Fixture::command("cat").spawn()?;
+    let held = hold(&fx);
+    fx.stop()?;
+    let waiter = std::fs::read_link("/proc/thread-self").unwrap();
+    let said = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let stat = std::path::Path::new("/proc").join(waiter).join("stat");
+            while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+                std::thread::yield_now();
+            }
+            drop(held);
+        });
+        fx.expect_eof()
+    });
+    assert_eq!(said?, "");
+    // The control: it is not waited for without end.
+    let fx = Fixture::command("cat").spawn()?;
+    let held = hold(&fx);
+    fx.stop()?;
+    let began = Instant::now();
+    assert_eq!(fx.expect_eof().unwrap_err().kind(), ErrorKind::Exited);
+    assert!(began.elapsed() < ms(5000), "{:?}", began.elapsed());
+    drop(held);
+    Ok(())
+}

@@ -17,6 +17,8 @@ mod hostile;
 mod leakcheck;
 mod long_lived;
 mod proc;
+mod pty;
+mod pty_programs;
 mod readme;
 mod ready;
 mod real_programs;
@@ -25,6 +27,8 @@ mod reports;
 mod runners;
 mod scenarios;
 mod scene;
+#[cfg(feature = "screen")]
+mod screen;
 mod script;
 mod several;
 mod spawn;

@@ -14,6 +14,7 @@ mod line;
 mod live;
 #[cfg(feature = "peers")]
 mod peers;
+mod pty;
 #[cfg(feature = "peers")]
 mod python;
 mod regex;
@@ -52,6 +53,7 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             let options = Options::parse(options)?;
             match *name {
                 "line" => line::measure(&options)?,
+                "pty" => pty::measure(&options)?,
                 "flood" => flood::measure(&options)?,
                 "regex" => regex::measure(&options)?,
                 "spawn" => spawn::measure(&options)?,

@@ -28,6 +28,8 @@ pub(crate) struct Program {
     pub(crate) dir: Option<CString>,
     /// Standard input, output and error.
     pub(crate) stdio: [OwnedFd; 3],
+    /// Standard input is a terminal, which becomes that of the new session.
+    pub(crate) terminal: bool,
     /// umask, ignored signals, limits.
     pub(crate) inherited: Inherited,
 }
@@ -166,6 +168,11 @@ fn prepare(shared: &Shared<'_>) -> Option<(Stage, i32)> {
             return Some((Stage::Prepare, errno));
         }
     }
+    if program.terminal {
+        if let Some(errno) = super::pty::take_terminal() {
+            return Some((Stage::Prepare, errno));
+        }
+    }
     // SAFETY: see above.
     if unsafe { libc::fchdir(program.cwd.as_raw_fd()) } < 0 {
         return Some((Stage::Chdir, errno()));
@@ -214,7 +221,7 @@ fn exec(shared: &Shared<'_>) -> i32 {
     worst
 }
 
-fn errno() -> i32 {
+pub(super) fn errno() -> i32 {
     // SAFETY: the location is valid for the life of the thread; the child shares its parent's while that stands still.
     unsafe { *libc::__errno_location() }
 }

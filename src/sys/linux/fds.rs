@@ -50,11 +50,17 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
 
 /// Reads what is there into `buf`: `Ok(None)` when nothing is there yet, `Ok(Some(0))` at end of file.
 pub(crate) fn read_some(fd: &OwnedFd, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    let mut closed = false;
     loop {
         match rustix::io::read(fd, &mut *buf) {
             Ok(n) => return Ok(Some(n)),
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            // The other end of a terminal is closed. What was written in the moment before that may still be on its way
+            // (n_tty_read looks for data first, and for the closed end afterwards): nothing can follow now, so the next
+            // look is the last.
+            Err(rustix::io::Errno::IO) if !closed => closed = true,
+            Err(rustix::io::Errno::IO) => return Ok(Some(0)),
             Err(e) => return Err(e.into()),
         }
     }

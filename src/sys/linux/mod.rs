@@ -16,6 +16,7 @@ pub(crate) mod inherit;
 pub(crate) mod listening;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod pty;
 pub(crate) mod reexec;
 pub(crate) mod signals;
 pub(crate) mod socket;
@@ -27,6 +28,9 @@ pub(crate) use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// "Argument list too long", the answer to a request that the kernel would refuse anyway.
 pub(crate) const E2BIG: i32 = libc::E2BIG;
+
+/// "Input/output error", which a terminal says when its other end is gone.
+pub(crate) const EIO: i32 = libc::EIO;
 
 /// "Too many open files".
 pub(crate) const EMFILE: i32 = libc::EMFILE;

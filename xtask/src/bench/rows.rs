@@ -82,6 +82,7 @@ const fn never_more(of: &'static str, max: f64) -> Goal {
 }
 
 const RAW: &str = "raw pipe";
+const RAW_PTY: &str = "raw PTY";
 const F: &str = "foster";
 const LOOP: &str = "kill loop, wait loop";
 const MS: f64 = 1e6;
@@ -107,7 +108,13 @@ pub(super) const MEASURES: &[Measure] = &[
             row("line-32", "the same, 32 at once, per line", Time, RAW, &[ratio(F, RAW, 1.1)]),
         ],
     },
-    Measure { name: "pty", rows: &[not_yet("pty", "the same over a PTY", "there is no `Fixture::pty` yet")] },
+    Measure {
+        name: "pty",
+        rows: &[
+            row("pty", "a line there and back over a PTY", Time, RAW_PTY, &[ratio(F, RAW_PTY, 1.15)]),
+            row("pty-busy", "the same, all cores busy", Time, RAW_PTY, &[ratio(F, RAW_PTY, 1.2)]),
+        ],
+    },
     Measure {
         name: "flood",
         rows: &[
