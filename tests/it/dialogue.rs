@@ -118,7 +118,7 @@ fn a_mismatch_consumes_nothing_and_says_both() -> Result {
     let fx = sh("echo got");
     let error = fx.expect_line("wanted").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    let report = format!("{error:?}");
+    let report = format!("{error:#}");
     assert!(report.contains("expected   \"wanted\"") && report.contains("got        \"got\""), "{report}");
     fx.expect_line("got")?;
     Ok(())
