@@ -113,7 +113,10 @@ pub(crate) fn everyone() -> Vec<Arc<Conversation>> {
 /// Takes in what has arrived for anybody, without waiting.
 pub(crate) fn look_at_everyone() {
     for conversation in everyone() {
-        conversation.wait(Some(Instant::now()), |_| None::<()>);
+        // What another test's judge does is no failure of the one that looks.
+        survives(|| {
+            conversation.wait(Some(Instant::now()), |_| None::<()>);
+        });
     }
 }
 

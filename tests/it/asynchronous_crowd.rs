@@ -238,6 +238,32 @@ fn a_matcher_that_panics_ends_its_own_task_and_no_other() -> Result {
     Ok(())
 }
 
+/// Who asks which helpers there are looks at those of other tests as well.
+#[test]
+fn a_judge_that_panics_fails_nobody_who_looks_at_all_helpers() -> Result {
+    let (sender, judged) = mpsc::channel();
+    for _ in 0..50 {
+        let sender = sender.clone();
+        let judge = move |line: &str| -> bool {
+            let _ = sender.send(std::thread::current().id());
+            panic!("cannot judge {line}");
+        };
+        let _bad = sh("echo what; cat").fail_on(judge).spawn()?;
+        let began = Instant::now();
+        let by = loop {
+            let _ = foster::registry::live();
+            match judged.try_recv() {
+                Ok(thread) => break thread,
+                Err(_) => assert!(began.elapsed() < SOON, "nobody looks at it"),
+            }
+        };
+        if by == std::thread::current().id() {
+            return Ok(());
+        }
+    }
+    panic!("it was always somebody else who looked first: this has proved nothing");
+}
+
 /// What must not come is judged by the thread that reads for everybody, if nobody waits.
 #[test]
 fn a_judge_that_panics_does_not_end_the_reading_for_everybody() -> Result {
