@@ -24,6 +24,8 @@ use crate::hooks;
 use crate::ready::Ready;
 use crate::registry;
 use crate::report::Subject;
+use crate::script::fake::{self, Part};
+use crate::script::mirror::Mirror;
 use crate::settings::scaled;
 use crate::stop::Stop;
 use crate::sys::clone::Stage;
@@ -32,7 +34,7 @@ use crate::sys::reexec::MARKER;
 use crate::transcript::{Secrets, Visible};
 
 /// How long an expectation waits unless the builder says otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a start may take. It takes less than a millisecond.
 const SPAWN_LIMIT: Duration = Duration::from_secs(10);
@@ -60,6 +62,8 @@ pub struct FixtureBuilder {
     ready: Option<Ready>,
     /// What is sent as a secret: a helper that is started again may remember it.
     secrets: Secrets,
+    /// Instead of a program.
+    fake: Option<Mirror>,
 }
 
 impl FixtureBuilder {
@@ -79,7 +83,12 @@ impl FixtureBuilder {
             unwanted: Unwanted::default(),
             ready: None,
             secrets: Secrets::default(),
+            fake: None,
         }
+    }
+
+    pub(crate) fn new_fake(mirror: Mirror) -> FixtureBuilder {
+        FixtureBuilder { fake: Some(mirror), ..FixtureBuilder::new(OsStr::new("fake")) }
     }
 
     /// Adds an argument.
@@ -305,10 +314,15 @@ impl FixtureBuilder {
             dir: dir.map(PathBuf::into_os_string),
             ladder: self.policy.ladder(),
         };
-        let command = command_line(&request);
+        let command = match &self.fake {
+            Some(mirror) => format!("a fake that plays the other side of a script of {} steps", mirror.len()),
+            None => command_line(&request),
+        };
+        let nonsense = |why| self.failed(&request, at, Failure::Nonsense(why));
         if let Some(why) = self.unwanted.problem().or_else(|| self.ready.as_ref().and_then(Ready::problem)) {
-            return Err(self.failed(&request, at, Failure::Nonsense(why)));
+            return Err(nonsense(why));
         }
+        let part = self.fake.as_ref().map(Part::of).transpose().map_err(nonsense)?;
         let wiring = |e: std::io::Error| self.failed(&request, at, Failure::Wiring(e));
         let (stdin, to_helper) = fds::pipe().map_err(wiring)?;
         let (from_out, stdout) = fds::pipe().map_err(wiring)?;
@@ -318,9 +332,15 @@ impl FixtureBuilder {
         }
         let started = Instant::now();
         let deadline = started + scaled(SPAWN_LIMIT).min(Duration::from_secs(3600));
-        let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
-            .map_err(|failure| self.failed(&request, at, failure))?;
-        registry::record_helper(handle.pid(), &label, &command, at);
+        let (handle, reports) = match part {
+            Some(part) => fake::start(part, [stdin, stdout, stderr]).map_err(wiring)?,
+            None => {
+                let (handle, reports) = handle::spawn(&request, [stdin, stdout, stderr], deadline)
+                    .map_err(|failure| self.failed(&request, at, failure))?;
+                registry::record_helper(handle.pid(), &label, &command, at);
+                (handle, reports)
+            }
+        };
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
         let life = Life::new(Box::new(reports));
         let conversation = Conversation::new(

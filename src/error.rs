@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Spawn,
     /// An argument that no program can be given, such as one with a NUL byte in it.
     InvalidInput,
+    /// A [dialogue file](crate::docs::dialogue_files) that does not keep to the grammar.
+    Syntax,
     /// The guardian or a keeper process does not answer.
     Guardian,
     /// The level of containment is lower than `FOSTER_REQUIRE` says.
@@ -85,6 +87,19 @@ impl Error {
             text += self.0.report.trim_end();
         }
         text
+    }
+
+    /// The same, with what it happened in before the message, and these lines before the report.
+    pub(crate) fn within(mut self, context: &str, rows: &str) -> Error {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self.0.report.insert_str(0, rows);
+        self
+    }
+
+    /// The same with this advice at the end of its report.
+    pub(crate) fn with_help(mut self, help: &str) -> Error {
+        self.0.report = format!("{}\n\n  help: {help}\n", self.0.report.trim_end());
+        self
     }
 
     /// What sort of thing went wrong.

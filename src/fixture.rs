@@ -22,6 +22,7 @@ use crate::ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guardian::handle::Handle;
 use crate::report::{self, Attempt, status};
+use crate::script::Mirror;
 use crate::settings::scaled;
 use crate::signal::Signal;
 use crate::stop::{Stop, Stopped};
@@ -79,6 +80,36 @@ impl Fixture {
     /// What to run: a program by its path, or by its name, which is then looked up in the helper's PATH.
     pub fn command(program: impl AsRef<OsStr>) -> FixtureBuilder {
         FixtureBuilder::new(program.as_ref())
+    }
+
+    /// A helper without a program: it plays the other side of a [script](crate::Script::mirror), so that the script, or what
+    /// is built on it, can be tested by itself.
+    ///
+    /// What the builder says about a program has no effect; the rest has: time limits, [`ready`](FixtureBuilder::ready),
+    /// [`fail_on`](FixtureBuilder::fail_on), the label.
+    /// The fake is a thread of the test process, so [`id`](Fixture::id) is the test process and [`signal`](Fixture::signal)
+    /// is refused; [`terminate`](Fixture::terminate), [`kill`](Fixture::kill) and [`stop`](Fixture::stop) end it at once.
+    ///
+    /// # Errors
+    ///
+    /// [`spawn`](FixtureBuilder::spawn) refuses a script that cannot be mirrored with
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): one that makes no sense, or that expects more right after
+    /// a prompt.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use foster::{Fixture, Script};
+    ///
+    /// # fn main() -> foster::Result {
+    /// let script = Script::new().prompt("> ").send_line("status").line("{jobs} jobs").send_eof().exit(0);
+    /// let fake = Fixture::fake(script.mirror().with("jobs", 3)).spawn()?;
+    /// assert_eq!(script.play(&fake)?.get::<u32>("jobs")?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fake(mirror: Mirror) -> FixtureBuilder {
+        FixtureBuilder::new_fake(mirror)
     }
 
     pub(crate) fn new(

@@ -7,6 +7,7 @@ pub mod transcript;
 mod builder;
 mod color;
 mod dialogue;
+mod dialogue_file;
 mod ending;
 mod error;
 mod finished;
@@ -19,6 +20,7 @@ mod level;
 mod logging;
 mod ready;
 mod report;
+mod script;
 mod settings;
 mod shared;
 mod signal;
@@ -34,6 +36,7 @@ pub use dialogue::matcher::{IntoMatcher, IntoMatchers, Matcher, ViaClosure, ViaL
 #[cfg(feature = "regex")]
 pub use dialogue::pattern::{Pattern, regex};
 pub use dialogue::template::{Template, like};
+pub use dialogue_file::DialogueFile;
 pub use ending::stop_all;
 pub use error::{Error, ErrorKind, Result};
 pub use finished::Finished;
@@ -42,6 +45,7 @@ pub use fixture::{Fixture, merged};
 pub use futures::{Awaitable, FixtureFutures, InputFutures, OutputFutures};
 pub use level::{Level, level};
 pub use ready::Ready;
+pub use script::{Mirror, Played, Script};
 pub use shared::Shared;
 pub use signal::Signal;
 pub use stop::{Escapee, Stop, Stopped};
@@ -67,6 +71,8 @@ pub mod docs {
     pub mod architecture {}
     #[doc = include_str!("docs/containment.md")]
     pub mod containment {}
+    #[doc = include_str!("docs/dialogue-files.md")]
+    pub mod dialogue_files {}
     #[doc = include_str!("docs/gotchas.md")]
     pub mod gotchas {}
     #[doc = include_str!("docs/performance.md")]
@@ -83,7 +89,56 @@ pub mod __fuzz {
 
 #[doc(hidden)]
 pub mod __private {
+    #[cfg(feature = "dialogues")]
+    pub use crate::dialogue_file::suite::main as dialogues;
     pub use assert_cmd::cargo::cargo_bin;
+}
+
+/// The `main` of a test target with `harness = false`: one test for each [dialogue file](docs::dialogue_files) that the
+/// pattern names, relative to the package.
+///
+/// The tests are called after their files, and can be listed and filtered as usual, with `cargo test` and with
+/// `cargo nextest`.
+/// The package's programs are found in the target directory; after the pattern they can be named, for packages whose
+/// programs are somewhere else.
+///
+/// Needs the feature `dialogues`.
+///
+/// ```toml
+/// # Cargo.toml
+/// [dev-dependencies]
+/// foster = { version = "0.1", features = ["dialogues"] }
+///
+/// [[test]]
+/// name = "dialogues"
+/// harness = false
+/// ```
+///
+/// ```ignore
+/// // tests/dialogues.rs
+/// foster::dialogues!("tests/dialogue/*.dlg");
+/// ```
+#[cfg(feature = "dialogues")]
+#[macro_export]
+macro_rules! dialogues {
+    ($pattern:expr $(, $program:literal)* $(,)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::__private::dialogues(
+                env!("CARGO_MANIFEST_DIR"),
+                $pattern,
+                &[$(($program, env!(concat!("CARGO_BIN_EXE_", $program)))),*],
+            )
+        }
+    };
+}
+
+/// A test for each dialogue file; needs the feature `dialogues`.
+#[cfg(not(feature = "dialogues"))]
+#[macro_export]
+macro_rules! dialogues {
+    ($($anything:tt)*) => {
+        compile_error!("`foster::dialogues!` needs foster's feature `dialogues`");
+    };
 }
 
 /// A [`FixtureBuilder`] for a binary of the package under test, found by `assert_cmd`.

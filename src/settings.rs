@@ -5,6 +5,7 @@
 //! | `FOSTER_TIMEOUT_SCALE` | every deadline is multiplied by it: `3` on a slow machine, `0.5` on a fast one |
 //! | `FOSTER_REQUIRE` | `L1`, `L2` or `L3`: a spawn fails where this level of containment cannot be had |
 //! | `FOSTER_LOG` | a directory: each fixture writes what it and its helper say into a file of its own, as it happens |
+//! | `FOSTER_BLESS` | dialogue files get what the programs say; refused where `CI` is set |
 //! | `FOSTER_DISABLE` | any of `guardian`, `cgroup`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,20 @@ pub(crate) fn disabled(mechanism: &str) -> bool {
         list
     });
     LIST.split(',').any(|word| word.trim() == mechanism)
+}
+
+/// Shall dialogue files be rewritten?
+pub(crate) fn bless() -> bool {
+    is_on("FOSTER_BLESS")
+}
+
+/// Does this run where nobody looks at what was rewritten?
+pub(crate) fn ci() -> bool {
+    is_on("CI")
+}
+
+fn is_on(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0" && value != "false")
 }
 
 /// What the user insists on, if anything.

@@ -183,7 +183,10 @@ impl Within<'_> {
     /// Those of [`Fixture::expect_exit`].
     #[track_caller]
     pub fn expect_exit(&self) -> Result<ExitStatus> {
-        let at = Location::caller();
+        self.expect_exit_at(Location::caller())
+    }
+
+    pub(crate) fn expect_exit_at(&self, at: &'static Location<'static>) -> Result<ExitStatus> {
         let ended = self.fixture.conversation.wait(deadline(self.limit), ending::exit);
         self.fixture.exit_of(ended, self.limit, "expect", at)
     }

@@ -15,6 +15,7 @@
 //! | `attendant` | one thread for the whole process that reads for those on whom nobody waits |
 //! | `matcher` | what can be expected |
 //! | `template` | `like("…{name}…")`: text with holes |
+//! | `escape` | any bytes as a line of text, and back |
 //! | `pattern` | `regex("…")`: regular expressions, line by line |
 //! | `search` | where in a stretch of output something is |
 //! | `found` | what an expectation has found, with its captures |
@@ -29,6 +30,7 @@ pub(crate) mod awaiting;
 pub(crate) mod bells;
 pub(crate) mod channel;
 pub(crate) mod conversation;
+pub(crate) mod escape;
 pub(crate) mod expect;
 pub(crate) mod explain;
 pub(crate) mod found;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use memchr::memmem::{Finder, find};
 
+use super::escape;
 use super::search::{Captures, Found, Stretch};
 
 /// A line, or a part of one, of which not everything is known; made by [`like`].
@@ -117,25 +118,44 @@ pub(crate) fn escaped(text: &str) -> String {
     out
 }
 
+/// The parts of a template.
+fn parse(source: &str, escapes: bool) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut rest = source;
+    while let Some(c) = rest.chars().next() {
+        let byte = || escape::escape(rest).filter(|_| escapes).map(|(bytes, length)| (Part::Text(bytes), length));
+        let itself = || (Part::Text(rest[..c.len_utf8()].into()), c.len_utf8());
+        let (part, length) = placeholder(rest).or_else(byte).unwrap_or_else(itself);
+        add(&mut parts, part);
+        rest = &rest[length..];
+    }
+    parts
+}
+
+/// Texts that follow each other are one.
+fn add(parts: &mut Vec<Part>, part: Part) {
+    match (parts.last_mut(), part) {
+        (Some(Part::Text(before)), Part::Text(more)) => before.extend(more),
+        (Some(Part::Anything), Part::Anything) => {}
+        (_, part) => parts.push(part),
+    }
+}
+
 impl Template {
     pub(crate) fn new(source: &str) -> Template {
-        let mut parts: Vec<Part> = Vec::new();
-        let mut add = |part: Part| match (parts.last_mut(), part) {
-            (Some(Part::Text(before)), Part::Text(more)) => before.extend(more),
-            (Some(Part::Anything), Part::Anything) => {}
-            (_, part) => parts.push(part),
-        };
-        let mut rest = source;
-        while let Some(c) = rest.chars().next() {
-            let (part, length) =
-                placeholder(rest).unwrap_or_else(|| (Part::Text(rest[..c.len_utf8()].into()), c.len_utf8()));
-            add(part);
-            rest = &rest[length..];
-        }
+        Template::assemble(source.to_owned(), parse(source, false))
+    }
+
+    /// The same, where `\xHH` stands for a byte.
+    pub(crate) fn with_bytes(source: &str) -> Template {
+        Template::assemble(source.to_owned(), parse(source, true))
+    }
+
+    fn assemble(source: String, parts: Vec<Part>) -> Template {
         let texts = || parts.iter().filter_map(Part::as_text);
         let finder = texts().max_by_key(|t| t.len()).map(|text| Box::new(Finder::new(text).into_owned()));
-        let problem = problem(source, &parts);
-        Template { source: source.to_owned(), parts, problem, finder }
+        let problem = problem(&source, &parts);
+        Template { source, parts, problem, finder }
     }
 
     /// Why it makes no sense, if it does not.
@@ -154,17 +174,36 @@ impl Template {
     /// The same with the value of a name in its place.
     pub(crate) fn with(&self, value_of: impl Fn(&str) -> Option<String>) -> Template {
         let mut source = String::new();
+        let mut parts = Vec::new();
+        for part in &self.parts {
+            let part = match part {
+                Part::Capture(name) => value_of(name).map_or(part.clone(), |value| Part::Text(value.into_bytes())),
+                other => other.clone(),
+            };
+            match &part {
+                Part::Text(text) => source.push_str(&escape::escaped(text)),
+                Part::Anything => source.push_str(ANYTHING),
+                Part::Capture(name) => source.push_str(&format!("{{{name}}}")),
+            }
+            add(&mut parts, part);
+        }
+        Template::assemble(source, parts)
+    }
+
+    /// The text that it is with this for each placeholder, of which `[..]` has no name. The first that has no value is the
+    /// error.
+    pub(crate) fn filled(&self, value_of: impl Fn(Option<&str>) -> Option<String>) -> Result<Vec<u8>, String> {
+        let mut text = Vec::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => source.push_str(&escaped(&String::from_utf8_lossy(text))),
-                Part::Anything => source.push_str(ANYTHING),
-                Part::Capture(name) => match value_of(name) {
-                    Some(value) => source.push_str(&escaped(&value)),
-                    None => source.push_str(&format!("{{{name}}}")),
-                },
+                Part::Text(bytes) => text.extend_from_slice(bytes),
+                Part::Anything => text.extend(value_of(None).ok_or_else(|| ANYTHING.to_owned())?.into_bytes()),
+                Part::Capture(name) => {
+                    text.extend(value_of(Some(name)).ok_or_else(|| format!("{{{name}}}"))?.into_bytes());
+                }
             }
         }
-        Template::new(&source)
+        Ok(text)
     }
 
     /// Is this text, without a placeholder?
@@ -289,7 +328,7 @@ fn problem(source: &str, parts: &[Part]) -> Option<String> {
     if parts.is_empty() {
         return Some("an empty template is found everywhere, so expecting it checks nothing".to_owned());
     }
-    if source.contains(['\n', '\r']) {
+    if source.contains(['\n', '\r']) || parts.iter().filter_map(Part::as_text).any(|t| t.contains(&b'\n')) {
         return Some("a template is for one line, and this one has a line ending in it".to_owned());
     }
     if parts.windows(2).any(|two| two.iter().all(|part| part.as_text().is_none())) {
@@ -305,6 +344,18 @@ fn problem(source: &str, parts: &[Part]) -> Option<String> {
         }
     }
     None
+}
+
+impl From<&str> for Template {
+    fn from(template: &str) -> Template {
+        Template::new(template)
+    }
+}
+
+impl From<String> for Template {
+    fn from(template: String) -> Template {
+        Template::new(&template)
+    }
 }
 
 impl fmt::Display for Template {

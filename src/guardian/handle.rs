@@ -154,7 +154,8 @@ fn open_cwd(request: &Request) -> io::Result<OwnedFd> {
     }
 }
 
-fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -> (Handle, Reports) {
+/// What a fixture has of whoever answers on this link.
+pub(crate) fn assemble(pid: i32, keeper: Option<i32>, pidfd: Option<OwnedFd>, link: Link) -> (Handle, Reports) {
     let (socket, tenure) = (link.socket(), Arc::default());
     let handle = Handle { pid, keeper, pidfd, socket: Arc::clone(&socket), tenure: Arc::clone(&tenure) };
     (handle, Reports { link: Some(link), socket, pid, keeper, tenure })
@@ -232,6 +233,9 @@ impl Handle {
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
         match &self.pidfd {
             Some(fd) => process::signal_pidfd(fd.as_fd(), signal),
+            None if self.pid == process::own_pid() => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "a fake has no process that could be signaled"))
+            }
             None => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no pidfds (Linux 5.3)")),
         }
     }

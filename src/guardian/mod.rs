@@ -19,7 +19,7 @@ pub(crate) mod fuzz;
 pub(crate) mod handle;
 mod idle;
 pub(crate) mod keeper;
-mod link;
+pub(crate) mod link;
 pub(crate) mod protocol;
 pub(crate) mod root;
 pub(crate) mod start;

@@ -198,6 +198,7 @@ fn markdown_has_one_sentence_per_line() {
         "fixtures/README.md",
         "src/docs/architecture.md",
         "src/docs/containment.md",
+        "src/docs/dialogue-files.md",
         "src/docs/gotchas.md",
         "src/docs/performance.md",
         "src/docs/platforms.md",

@@ -3,6 +3,8 @@
 //! A verb knows nothing about waiting: [`expect`](crate::dialogue::expect) asks it again whenever there is something new.
 
 pub(crate) mod absent;
+pub(crate) mod optional;
+pub(crate) mod piece;
 pub(crate) mod several;
 pub(crate) mod single;
 

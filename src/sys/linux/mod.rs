@@ -47,6 +47,16 @@ pub(crate) fn ending_signal(status: std::process::ExitStatus) -> Option<i32> {
     std::os::unix::process::ExitStatusExt::signal(&status)
 }
 
+/// How a process ends that exits with this status, of which the kernel keeps eight bits.
+pub(crate) fn exit_status(status: i32) -> std::process::ExitStatus {
+    std::os::unix::process::ExitStatusExt::from_raw((status & 0xff) << 8)
+}
+
+/// How a process ends that this signal kills.
+pub(crate) fn killed_status(signal: i32) -> std::process::ExitStatus {
+    std::os::unix::process::ExitStatusExt::from_raw(signal)
+}
+
 /// Writes to standard error without std's lock and buffer. What does not fit or cannot be written is lost.
 pub(crate) fn say(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());

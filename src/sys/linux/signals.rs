@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// The highest signal number of Linux on every architecture but MIPS, where a larger one is simply not asked about.
 pub(crate) const LAST_SIGNAL: i32 = 64;
 
-pub(crate) use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
+pub(crate) use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
 
 /// What a process does with a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
