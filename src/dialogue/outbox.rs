@@ -10,6 +10,7 @@
 //! for room enlists, tries once more, and only then has the attendant watch the pipe, which fires at once if there is room.
 //! The attendant watches on until the message is through; who ends a message, in whatever way, writes it into the transcript
 //! before the next one may begin, and tells everybody.
+//! Where a slow matcher keeps the state locked, and so the transcript, the attendant tries again at its next tick.
 
 use std::future::poll_fn;
 use std::panic::Location;
@@ -73,6 +74,11 @@ impl Message {
 }
 
 impl Stdin {
+    /// Is a future's message on its way?
+    pub(super) fn has_begun(&self) -> bool {
+        self.end().begun.is_some()
+    }
+
     /// Writes what there is room for of the message that has begun.
     fn push(&self) -> Pushed {
         let end = self.end();

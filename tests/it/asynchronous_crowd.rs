@@ -29,10 +29,8 @@ fn dropping_and_asking_again_loses_no_line_and_repeats_none() -> Result {
     const LINES: usize = 2000;
     two_threads().block_on(async {
         let fx = Fixture::command("cat").spawn()?;
-        let input = fx.input();
-        let sender = std::thread::spawn(move || (0..LINES).try_for_each(|n| input.send_line(&n.to_string())));
-        let mut dropped = 0;
         for n in 0..LINES {
+            let mut dropped = 0;
             let line = loop {
                 // Sometimes after one poll, sometimes after several.
                 let patience = async {
@@ -45,11 +43,14 @@ fn dropping_and_asking_again_loses_no_line_and_repeats_none() -> Result {
                     line = fx.futures().stdout().recv() => break line?,
                     () = patience => dropped += 1,
                 }
+                // The line comes while one expectation after the other is dropped, at any moment of that.
+                if dropped == 1 {
+                    fx.send_line(&n.to_string())?;
+                }
             };
             assert_eq!(line, n.to_string());
+            assert!(dropped > 0, "none was dropped: this has proved nothing");
         }
-        sender.join().unwrap()?;
-        assert!(dropped > 0, "none was ever dropped: this has proved nothing");
         Ok(())
     })
 }
@@ -235,6 +236,32 @@ fn a_matcher_that_panics_ends_its_own_task_and_no_other() -> Result {
     fx.send_line("second")?;
     runtime.block_on(other).unwrap()?;
     Ok(())
+}
+
+/// Who asks which helpers there are looks at those of other tests as well.
+#[test]
+fn a_judge_that_panics_fails_nobody_who_looks_at_all_helpers() -> Result {
+    let (sender, judged) = mpsc::channel();
+    for _ in 0..50 {
+        let sender = sender.clone();
+        let judge = move |line: &str| -> bool {
+            let _ = sender.send(std::thread::current().id());
+            panic!("cannot judge {line}");
+        };
+        let _bad = sh("echo what; cat").fail_on(judge).spawn()?;
+        let began = Instant::now();
+        let by = loop {
+            let _ = foster::registry::live();
+            match judged.try_recv() {
+                Ok(thread) => break thread,
+                Err(_) => assert!(began.elapsed() < SOON, "nobody looks at it"),
+            }
+        };
+        if by == std::thread::current().id() {
+            return Ok(());
+        }
+    }
+    panic!("it was always somebody else who looked first: this has proved nothing");
 }
 
 /// What must not come is judged by the thread that reads for everybody, if nobody waits.
