@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 
 use super::bells::Bell;
-use super::conversation::{Channel, Conversation, State};
+use super::conversation::{Channel, Conversation, Locked, State};
 use super::window::Filled;
 use crate::sys::attendant::Watch;
 use crate::sys::fds::Until;
@@ -340,7 +340,7 @@ impl Attendant {
     }
 
     /// The state, unless somebody keeps it to himself: a slow matcher of one test must not hold up the others.
-    fn ask_for<'c>(&self, conversation: &'c Conversation, patient: bool) -> Option<MutexGuard<'c, State>> {
+    fn ask_for<'c>(&self, conversation: &'c Conversation, patient: bool) -> Option<Locked<'c>> {
         let until = patient.then(|| Instant::now() + PATIENCE);
         loop {
             match conversation.try_lock() {

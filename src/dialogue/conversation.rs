@@ -297,14 +297,17 @@ impl Conversation {
     /// a panic that says so is better than waiting for oneself.
     pub(crate) fn lock(&self) -> Locked<'_> {
         self.refuse_matchers();
-        let before = HOLDING.get();
-        let guard = self.try_lock().unwrap_or_else(|| {
+        self.try_lock().unwrap_or_else(|| {
             self.queued.fetch_add(1, Ordering::Relaxed);
             let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            guard
-        });
-        HOLDING.set(std::ptr::from_ref(self).addr());
+            self.hold(guard)
+        })
+    }
+
+    /// Notes that the calling thread has it now.
+    fn hold<'a>(&'a self, guard: MutexGuard<'a, State>) -> Locked<'a> {
+        let before = HOLDING.replace(std::ptr::from_ref(self).addr());
         Locked { guard: Some(guard), before }
     }
 
@@ -316,10 +319,10 @@ impl Conversation {
     }
 
     /// The state, unless somebody else is at it.
-    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+    pub(super) fn try_lock(&self) -> Option<Locked<'_>> {
         match self.state.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(p)) => Some(p.into_inner()),
+            Ok(guard) => Some(self.hold(guard)),
+            Err(std::sync::TryLockError::Poisoned(p)) => Some(self.hold(p.into_inner())),
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
     }

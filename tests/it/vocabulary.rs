@@ -317,6 +317,25 @@ fn nobody_waits_and_the_line_that_must_not_come_is_seen() -> Result {
     Ok(())
 }
 
+/// Whoever reads asks it, also the thread that reads for those on whom nobody waits; and that one goes on.
+#[test]
+fn a_judge_that_uses_its_own_fixture_stops_nobody_else() -> Result {
+    let own = std::sync::Arc::new(std::sync::Mutex::new(None::<foster::Output>));
+    let slot = std::sync::Arc::clone(&own);
+    let uses_it = move |_: &str| slot.lock().unwrap().as_ref().is_some_and(|output| output.try_recv().is_some());
+    let fx = Fixture::command("cat").fail_on(uses_it).spawn()?;
+    *own.lock().unwrap() = Some(fx.output());
+    fx.send_line("x")?;
+    // It gets through only if somebody reads all of that while nobody waits for it.
+    let flood =
+        Fixture::command("sh").args(["-c", "mkfifo end; echo up; seq 1 1000000; echo through > end"]).in_own_dir();
+    let flood = flood.spawn()?;
+    flood.expect_line("up")?;
+    let reader = Fixture::command("cat").arg(flood.dir().join("end")).spawn()?;
+    reader.within(LONG).expect_line("through")?;
+    Ok(())
+}
+
 #[test]
 fn a_restart_begins_a_new_conversation_in_the_same_directory() -> Result {
     let script = "echo x >> log; echo ready $$; read x; exit 3";

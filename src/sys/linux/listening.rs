@@ -72,7 +72,7 @@ mod tests {
                      0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n   \
                      1: 0100007F:1F90 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 20 4 30 10 -1\n";
         assert_eq!(inodes_on(table, 8080), [4711]);
-        assert_eq!(inodes_on(table, 80), []);
+        assert_eq!(inodes_on(table, 80), [0; 0]);
         assert_eq!(socket_inode("socket:[12]"), Some(12));
         assert_eq!(socket_inode("pipe:[12]"), None);
     }

@@ -39,11 +39,10 @@ fn print_row(row: &Row, results: &Results) -> String {
         .collect();
     let notes: Vec<String> = results.notes(row.id).map(text).collect();
     format!(
-        "  {{\"id\": {}, \"title\": {}, \"limit\": {}, \"not_yet\": {},\n   \"contestants\": [\n{}\n   ],\n   \"goals\": [\n{}\n   ],\n   \"notes\": [{}]}}",
+        "  {{\"id\": {}, \"title\": {}, \"limit\": {},\n   \"contestants\": [\n{}\n   ],\n   \"goals\": [\n{}\n   ],\n   \"notes\": [{}]}}",
         text(row.id),
         text(row.title),
         text(row.limit),
-        row.not_yet.map_or("null".to_owned(), text),
         contestants.join(",\n"),
         goals.join(",\n"),
         notes.join(", ")

@@ -46,8 +46,6 @@ pub(super) struct Row {
     /// The contestant that the ratios of the others are relative to.
     pub(super) limit: &'static str,
     pub(super) goals: &'static [Goal],
-    /// Why it is not measured yet.
-    pub(super) not_yet: Option<&'static str>,
 }
 
 /// One run of a measuring program.
@@ -58,11 +56,7 @@ pub(super) struct Measure {
 }
 
 const fn row(id: &'static str, title: &'static str, unit: Unit, limit: &'static str, goals: &'static [Goal]) -> Row {
-    Row { id, title, unit, limit, goals, not_yet: None }
-}
-
-const fn not_yet(id: &'static str, title: &'static str, reason: &'static str) -> Row {
-    Row { id, title, unit: Unit::Time, limit: "", goals: &[], not_yet: Some(reason) }
+    Row { id, title, unit, limit, goals }
 }
 
 const fn ratio(of: &'static str, to: &'static str, max: f64) -> Goal {

@@ -81,9 +81,6 @@ pub(super) fn terminal(rows: &[&Row], results: &Results) -> String {
     let mut out = String::new();
     for row in rows {
         out.push_str(&format!("\n{}\n", row.title));
-        if let Some(reason) = row.not_yet {
-            out.push_str(&format!("  not yet: {reason}\n"));
-        }
         let limit = results.find(row.id, row.limit);
         for c in results.of(row.id) {
             let (median, p99) = (value(c.stat(Stat::Median), row.unit), value(c.stat(Stat::P99), row.unit));
@@ -114,9 +111,6 @@ pub(super) fn markdown(rows: &[&Row], results: &Results, machine: &Machine) -> S
     }
     out.push_str("\n| measure | goal | measured | |\n|---|---|---|---|\n");
     for row in rows {
-        if let Some(reason) = row.not_yet {
-            out.push_str(&format!("| {} | | not yet: {reason} | |\n", row.title));
-        }
         for goal in row.goals {
             let (text, measured, met) = goal_in_words(row, goal, results);
             out.push_str(&format!("| {} | {text} | {measured} | {} |\n", row.title, verdict(met)));
