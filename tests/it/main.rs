@@ -30,6 +30,7 @@ mod scene;
 #[cfg(feature = "screen")]
 mod screen;
 mod script;
+mod settings;
 mod several;
 mod spawn;
 mod stop;
