@@ -205,6 +205,10 @@ impl FixtureBuilder {
     /// A line, on standard output or standard error, that must not come: from then on every wait fails at once, whatever it
     /// waits for.
     ///
+    /// Whoever reads asks it, which may be a thread that reads for others as well: it must be quick, and must not wait for
+    /// anything. One that panics counts as a line that must not come. Of a line, the first 64 KiB and what comes last are
+    /// looked at.
+    ///
     /// Can be called several times. Looks at complete lines, also at those that expectations pass over; a text, a template or
     /// a pattern may stand anywhere in the line.
     ///

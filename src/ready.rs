@@ -17,8 +17,8 @@ use crate::fixture::Fixture;
 use crate::report::{seconds, status};
 use crate::sys::listening::{self, Listener};
 
-/// The kernel does not announce that somebody listens, so it has to be asked; this is how often.
-const ASK_EVERY: Duration = Duration::from_millis(2);
+/// The kernel does not announce that somebody listens, so it has to be asked; this is how often, at first and at the least.
+const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
 /// When a helper counts as started; for [`FixtureBuilder::ready`](crate::FixtureBuilder::ready).
 ///
@@ -88,7 +88,7 @@ impl Ready {
     /// When the helper, or a process that it has started, listens on this TCP port.
     ///
     /// The port is the number at the end: `"4711"`, `"127.0.0.1:4711"`, or `"{addr}"` for what an earlier condition has
-    /// captured. Nobody connects: the kernel is asked who listens, every 2 ms. Somebody else who listens on that port
+    /// captured. Nobody connects: the kernel is asked who listens, every 2 ms at first and every 50 ms in the end. Somebody else who listens on that port
     /// does not make the helper ready, and a report says who it is.
     ///
     /// # Platforms
@@ -168,12 +168,14 @@ async fn await_listener(
         return fail(ErrorKind::InvalidInput, "there is no port number at its end");
     };
     let deadline = deadline(limit);
+    let (mut interval, slowest) = ASK_EVERY;
     loop {
         let listener = listening::on_port(port, fixture.handle.pid(), fixture.handle.root());
         if listener == Listener::Ours {
             return Ok(());
         }
-        let ask = Instant::now() + ASK_EVERY;
+        let ask = Instant::now() + interval;
+        interval = (interval * 5 / 4).min(slowest);
         let next = deadline.map_or(ask, |d| ask.min(d));
         let ended = |state: &mut State| {
             let exited =
@@ -194,10 +196,12 @@ async fn await_listener(
             return fail(
                 ErrorKind::Timeout,
                 &match listener {
-                    Listener::Stranger(Some((pid, command))) => {
-                        format!("{timed_out}: another process listens there, `{command}` (pid {pid})")
-                    }
-                    Listener::Stranger(None) => format!("{timed_out}: another process listens there, of another user"),
+                    Listener::Stranger(inodes) => match listening::holder(&inodes) {
+                        Some((pid, command)) => {
+                            format!("{timed_out}: another process listens there, `{command}` (pid {pid})")
+                        }
+                        None => format!("{timed_out}: another process listens there, of another user"),
+                    },
                     _ => format!("{timed_out}: nobody listens there"),
                 },
             );

@@ -161,8 +161,8 @@ impl Fixture {
     ///
     /// ```
     /// # fn main() -> foster::Result {
-    /// let fx = foster::Fixture::command("sh").args(["-c", "echo 4; while read a; do echo $((a)); done"]).spawn()?;
-    /// fx.ask("2 + 2", "4")?;
+    /// let fx = foster::Fixture::command("sh").args(["-c", "while read a b; do echo $((a + b)); done"]).spawn()?;
+    /// fx.ask("2 2", "4")?;
     /// # Ok(())
     /// # }
     /// ```

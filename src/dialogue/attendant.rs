@@ -241,32 +241,34 @@ impl Attendant {
             std::mem::take(&mut book.waiting)
         };
         for (conversation, seen) in waiting {
-            let Some(conversation) = conversation.upgrade() else { continue };
-            match conversation.try_lock() {
-                Some(state) if !state.is_led() => {
-                    if state.waits == seen || conversation.bells.any() {
-                        // Refused only without memory; the stream is then read when somebody waits for it.
-                        let _ = self.watch_all(&conversation, &state);
-                    } else {
-                        let waits = state.waits;
-                        drop(state);
-                        self.enlist(&conversation, waits);
-                    }
-                }
-                // Somebody waits on it and reads. When they leave, they tell us.
-                Some(state) => {
-                    conversation.attended.store(false, Ordering::Relaxed);
+            // Whoever lets go of it last drops what the test has given it.
+            survives(|| self.look_at(&conversation, seen));
+        }
+    }
+
+    fn look_at(&self, conversation: &Weak<Conversation>, seen: u64) {
+        let Some(conversation) = conversation.upgrade() else { return };
+        match conversation.try_lock() {
+            Some(state) if !state.is_led() => {
+                if state.waits == seen || conversation.bells.any() {
+                    // Refused only without memory; the stream is then read when somebody waits for it.
+                    let _ = self.watch_all(&conversation, &state);
+                } else {
+                    let waits = state.waits;
                     drop(state);
-                }
-                // Somebody is at it this very moment.
-                None => {
-                    self.enlist(&conversation, seen);
-                    continue;
+                    self.enlist(&conversation, waits);
                 }
             }
-            if conversation.stdin.has_begun() {
-                conversation.go_on_sending();
+            // Somebody waits on it and reads. When they leave, they tell us.
+            Some(state) => {
+                conversation.attended.store(false, Ordering::Relaxed);
+                drop(state);
             }
+            // Somebody is at it this very moment.
+            None => return self.enlist(&conversation, seen),
+        }
+        if conversation.stdin.has_begun() {
+            conversation.go_on_sending();
         }
     }
 

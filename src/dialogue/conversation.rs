@@ -163,12 +163,18 @@ impl State {
 
     /// One read of one stream.
     pub(super) fn read(&mut self, channel: Channel) -> Filled {
+        let on_terminal = self.streams[Channel::Stderr as usize].joined;
         let stream = &mut self.streams[channel as usize];
         let Some(fd) = &stream.fd else { return Filled::Eof };
         let filled = stream.window.fill(fd).unwrap_or_else(|e| {
             stream.broken = Some(e.kind());
             Filled::Eof
         });
+        // One read of a terminal brings at most a buffer of the kernel's, whatever room there is.
+        let filled = match filled {
+            Filled::Some(n) if on_terminal => Filled::More(n),
+            other => other,
+        };
         match filled {
             Filled::Nothing => {}
             Filled::Eof => {
@@ -365,7 +371,12 @@ impl Conversation {
             // In a flood there is no need to ask again whether something is there.
             // But time passes, and whoever wants the state shall have it: only for a few rounds.
             for _ in 0..FLOOD_ROUNDS {
-                if !more || late || deadline.is_some_and(|d| Instant::now() >= d) {
+                if late && more {
+                    // All that is there, also if that is more than one read brings.
+                    more = state.take_in([true, true, false]);
+                    continue;
+                }
+                if !more || deadline.is_some_and(|d| Instant::now() >= d) {
                     break;
                 }
                 if let Some(answer) = check(&mut state) {

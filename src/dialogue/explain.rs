@@ -163,7 +163,8 @@ fn closest(state: &State, channel: Channel, text: &[u8]) -> Option<Vec<u8>> {
     let scored = all.filter_map(|line| {
         let begin = String::from_utf8_lossy(&line[..line.len().min(length)]);
         let likeness = strsim::normalized_levenshtein(&text, &begin);
-        (likeness >= ALIKE).then_some((likeness, line))
+        // What is the same was passed over for another reason, which the help tells.
+        (likeness >= ALIKE && *begin != *text).then_some((likeness, line))
     });
     let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b));
     best.map(|(_, line)| state.redacted(line.strip_suffix(b"\r").unwrap_or(line)).into_owned())

@@ -88,8 +88,10 @@ impl Pattern {
         let mut begin = stretch.index(*searched);
         let end = if stretch.last { stretch.bytes.len() } else { stretch.line_begin(begin, stretch.bytes.len()) };
         let lines = Stretch { bytes: &stretch.bytes[..end], ..stretch };
+        // A match that crosses lines may be sought again from each of them: once is enough, then line by line.
+        let mut by_line = self.by_line;
         while begin < end {
-            if !self.by_line {
+            if !by_line {
                 // All lines at once: what matches in one line alone begins a match here as well.
                 let Some(hit) = compiled.find_at(lines.bytes, begin) else {
                     begin = end;
@@ -104,6 +106,7 @@ impl Pattern {
                 let captures = self.captures(compiled, &groups);
                 return Some(Found { end: place.end, text: place, captures, partial: line.partial, mid_line: true });
             }
+            by_line = true;
             begin = line.end;
         }
         *searched = stretch.position(begin.min(end));
@@ -205,5 +208,16 @@ mod tests {
         assert_eq!(seek(&port, "port=80", false), None);
         assert_eq!(seek(&port, "port=8080\n", false).map(|f| f.0).as_deref(), Some("port=8080"));
         assert_eq!(seek(&port, "port=80", true).map(|f| f.0).as_deref(), Some("port=80"));
+    }
+
+    /// From each of these lines on, there is a match that crosses lines: sought again from each of them, the last one would
+    /// be found after some ten gigabytes.
+    #[test]
+    fn what_matches_across_lines_is_not_sought_from_every_line() {
+        let text = "no comma here\n".repeat(75_000) + "well done\n";
+        let began = std::time::Instant::now();
+        let found = seek(&regex("[^,]*done"), &text, false);
+        assert_eq!(found.map(|f| f.0).as_deref(), Some("well done"));
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

@@ -1,6 +1,7 @@
 //! Lines that must not come: they end every wait, whoever waits for what.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::conversation::Channel;
@@ -99,6 +100,14 @@ impl Lookout {
 fn judge(unwanted: &Unwanted, channel: Channel, line: &[u8]) -> Option<Tripped> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut all = unwanted.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let matcher = all.iter_mut().find_map(|m| m.in_line(line).then_some(m))?;
-    Some(Tripped { channel, line: line.to_vec(), description: describe(matcher) })
+    for matcher in all.iter_mut() {
+        // Whoever reads asks it, also a fixture that is dropped while its test panics: a second panic would be an abort.
+        let description = match catch_unwind(AssertUnwindSafe(|| matcher.in_line(line))) {
+            Ok(false) => continue,
+            Ok(true) => describe(matcher),
+            Err(_) => format!("{}, which panicked", describe(matcher)),
+        };
+        return Some(Tripped { channel, line: line.to_vec(), description });
+    }
+    None
 }

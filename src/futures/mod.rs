@@ -309,7 +309,8 @@ impl<'a> FixtureFutures<'a> {
     #[track_caller]
     pub fn ask<'m, K>(&self, line: &str, matcher: impl IntoMatcher<K> + 'm) -> Awaitable<'m, Match> {
         let at = Location::caller();
-        let (output, question) = (self.0.stdout(), self.0.input().message(&[line.as_bytes(), b"\n"], at));
+        let enter = self.0.fixture.conversation.enter();
+        let (output, question) = (self.0.stdout(), self.0.input().message(&[line.as_bytes(), enter], at));
         let matcher = matcher.into_matcher();
         Awaitable::new(async move {
             let conversation = &output.conversation;

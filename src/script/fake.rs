@@ -124,16 +124,19 @@ impl Fake {
                 err.map(|fd| (fd.as_fd(), Until::Writable)),
             ];
             let Ok([asked, input, ..]) = poll(set, stop_at.map(|(at, _)| at)) else { return End::Exit(CONFUSED) };
+            // All that has come: two requests may come in one read.
             if asked {
-                match self.link.next() {
-                    Ok(Next::NotYet) => {}
-                    Ok(Next::Frame(Frame::Terminate)) => return End::Signal(signals::SIGTERM),
-                    Ok(Next::Frame(Frame::Stop(Ladder { eof, term }))) => {
-                        let signal = if term.is_some() { signals::SIGTERM } else { signals::SIGKILL };
-                        // Its input ends at the same time; without that step of the ladder it has no time to see that.
-                        stop_at.get_or_insert((Instant::now() + eof.unwrap_or_default(), signal));
+                loop {
+                    match self.link.next() {
+                        Ok(Next::NotYet) => break,
+                        Ok(Next::Frame(Frame::Terminate)) => return End::Signal(signals::SIGTERM),
+                        Ok(Next::Frame(Frame::Stop(Ladder { eof, term }))) => {
+                            let signal = if term.is_some() { signals::SIGTERM } else { signals::SIGKILL };
+                            // Its input ends at the same time; without that step of the ladder it has no time to see that.
+                            stop_at.get_or_insert((Instant::now() + eof.unwrap_or_default(), signal));
+                        }
+                        _ => return End::Signal(signals::SIGKILL),
                     }
-                    _ => return End::Signal(signals::SIGKILL),
                 }
             }
             if input {

@@ -16,6 +16,9 @@ use super::visible::Visible;
 /// What stands in the place of a secret.
 pub(crate) const HIDDEN: &[u8] = b"[secret]";
 
+/// From how many bytes on a line of a secret of several lines is hidden by itself.
+const LEAST_LINE: usize = 4;
+
 /// From how many bytes on a part of a secret is one, too.
 const TELLING: usize = 3;
 
@@ -63,12 +66,15 @@ impl Secrets {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // As it is, and as reports, `Debug` and command lines write it.
         let quoted = text.replace('\'', "'\\''");
-        let forms = [
+        let mut forms = vec![
             secret.to_vec(),
             Visible(secret).to_string().into_bytes(),
             text.escape_debug().to_string().into_bytes(),
             Visible(quoted.as_bytes()).to_string().into_bytes(),
         ];
+        // A terminal ends lines in its own way, and who repeats lines may put something before each.
+        let lines = secret.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        forms.extend(lines.filter(|line| line.len() >= LEAST_LINE && *line != secret).map(<[u8]>::to_vec));
         for form in forms {
             if !all.contains(&form) {
                 all.push(form);

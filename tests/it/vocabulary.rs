@@ -317,6 +317,47 @@ fn nobody_waits_and_the_line_that_must_not_come_is_seen() -> Result {
     Ok(())
 }
 
+/// One panic is a test's failure; a second one, from the fixture that it drops, would end the whole binary.
+#[test]
+fn a_judge_that_panics_counts_as_a_line_that_must_not_come() {
+    let spawn = || {
+        let script = "while read x; do echo WARN; done; echo WARN; echo WARN";
+        let judge = |line: &str| {
+            assert!(!line.contains("WARN"), "{line}");
+            false
+        };
+        Fixture::command("sh").args(["-c", script]).fail_on(judge).spawn().unwrap()
+    };
+    let fx = spawn();
+    fx.send_line("").unwrap();
+    let error = fx.within(LONG).expect("never said").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unwanted);
+    assert!(format!("{error:#}").contains("which panicked"), "{error:#}");
+    let unwound = std::panic::catch_unwind(|| {
+        let fx = spawn();
+        fx.send_line("").unwrap();
+        let _ = fx.within(LONG).expect("never said");
+        panic!("the test's own");
+    });
+    assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"the test's own"));
+}
+
+/// More than one read brings.
+#[test]
+fn what_is_there_is_all_that_is_there() -> Result {
+    for terminal in [false, true] {
+        let tool = Fixture::command("sh").in_own_dir();
+        let tool = tool.args(["-c", "mkfifo end; echo up; seq 1 3000; echo ERROR; echo through > end; read x"]);
+        let fx = if terminal { tool.pty() } else { tool }.spawn()?;
+        fx.expect("up")?;
+        let reader = Fixture::command("cat").arg(fx.dir().join("end")).spawn()?;
+        reader.within(LONG).expect_line("through")?;
+        let error = fx.expect_none("ERROR").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unwanted, "on a terminal: {terminal}");
+    }
+    Ok(())
+}
+
 /// Whoever reads asks it, also the thread that reads for those on whom nobody waits; and that one goes on.
 #[test]
 fn a_judge_that_uses_its_own_fixture_stops_nobody_else() -> Result {

@@ -17,8 +17,8 @@ pub(crate) enum Listener {
     Nobody,
     /// One of the processes below the root.
     Ours,
-    /// Somebody else, if we may see who: the pid and the command line.
-    Stranger(Option<(i32, String)>),
+    /// Somebody else: the inodes of the sockets.
+    Stranger(HashSet<u64>),
 }
 
 /// Who listens on this port, in the network namespace of `helper`, or, if it has ended, in that of what it has left;
@@ -35,15 +35,18 @@ pub(crate) fn on_port(port: u16, helper: i32, root: i32) -> Listener {
     if inodes.is_empty() {
         return Listener::Nobody;
     }
-    let holds = |pid: i32| {
-        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        fds.filter_map(|fd| socket_inode(fs::read_link(fd.path()).ok()?.to_str()?)).any(|inode| inodes.contains(&inode))
-    };
-    if ours.iter().any(|pid| holds(*pid)) {
-        return Listener::Ours;
-    }
-    let stranger = procfs::all().into_iter().map(|s| s.pid).filter(|pid| !ours.contains(pid)).find(|pid| holds(*pid));
-    Listener::Stranger(stranger.map(|pid| (pid, procfs::command_line(pid, std::time::Instant::now()))))
+    if ours.iter().any(|pid| holds(*pid, &inodes)) { Listener::Ours } else { Listener::Stranger(inodes) }
+}
+
+/// Who holds one of these sockets, if we may see that: the pid and the command line. Looks at every process.
+pub(crate) fn holder(inodes: &HashSet<u64>) -> Option<(i32, String)> {
+    let pid = procfs::all().into_iter().map(|s| s.pid).find(|pid| holds(*pid, inodes))?;
+    Some((pid, procfs::command_line(pid, std::time::Instant::now())))
+}
+
+fn holds(pid: i32, inodes: &HashSet<u64>) -> bool {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.filter_map(|fd| socket_inode(fs::read_link(fd.path()).ok()?.to_str()?)).any(|inode| inodes.contains(&inode))
 }
 
 /// The inodes of the sockets that listen on this port.
@@ -88,7 +91,8 @@ mod tests {
         let seen = on_port(port, me, other.id() as i32);
         other.kill().unwrap();
         other.wait().unwrap();
-        assert!(matches!(seen, Listener::Stranger(Some((pid, _))) if pid == me), "{seen:?}");
+        let Listener::Stranger(inodes) = seen else { panic!("{seen:?}") };
+        assert_eq!(holder(&inodes).map(|(pid, _)| pid), Some(me));
         drop(listener);
         assert_eq!(on_port(port, me, me), Listener::Nobody);
     }
