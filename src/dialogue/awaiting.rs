@@ -150,14 +150,11 @@ impl Wait<'_> {
                 let answer = progress.check(&mut verb, state, self.channel)?;
                 Some(answer.inspect(|answer| self.note(state, &verb, V::note(answer))))
             };
-            match self.conversation.change(deadline, look).await {
+            let found = self.conversation.change(deadline, look).await;
+            match self.outcome(found, &mut verb, &mut progress) {
                 Some(Ok(answer)) => return Ok(answer),
-                Some(Err(Some(end))) => break end,
-                Some(Err(None)) => {}
-                None => match progress.late(&mut verb, &mut self.conversation.lock(), self.channel) {
-                    Ok(answer) => return Ok(answer),
-                    Err(end) => break end,
-                },
+                Some(Err(end)) => break end,
+                None => {}
             }
         };
         Err(self.explain(&mut verb, end))

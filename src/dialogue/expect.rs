@@ -122,17 +122,32 @@ impl Wait<'_> {
                 let answer = progress.check(&mut verb, state, self.channel)?;
                 Some(answer.inspect(|answer| self.note(state, &verb, V::note(answer))))
             });
-            match found {
+            match self.outcome(found, &mut verb, &mut progress) {
                 Some(Ok(answer)) => return Ok(answer),
-                Some(Err(Some(end))) => break end,
-                Some(Err(None)) => {}
-                None => match progress.late(&mut verb, &mut self.conversation.lock(), self.channel) {
-                    Ok(answer) => return Ok(answer),
-                    Err(end) => break end,
-                },
+                Some(Err(end)) => break end,
+                None => {}
             }
         };
         Err(self.explain(&mut verb, end))
+    }
+
+    /// What a wait has come to; `None` if it goes on, with another deadline.
+    pub(super) fn outcome<V: Verb>(
+        &self,
+        found: Option<Result<V::Answer, Option<End>>>,
+        verb: &mut V,
+        progress: &mut Progress,
+    ) -> Option<Result<V::Answer, End>> {
+        match found {
+            Some(Ok(answer)) => Some(Ok(answer)),
+            Some(Err(Some(end))) => Some(Err(end)),
+            Some(Err(None)) => None,
+            None => {
+                let mut state = self.conversation.lock();
+                let late = progress.late(verb, &mut state, self.channel);
+                Some(late.inspect(|answer| self.note(&mut state, verb, V::note(answer))))
+            }
+        }
     }
 
     /// The transcript says what was met, and where that was asked.

@@ -194,6 +194,8 @@ fn silence_lasts_as_long_as_it_was_asked_for() -> Result {
     let began = Instant::now();
     fx.expect_silence(ms(60))?;
     assert!(began.elapsed() >= ms(60), "{:?}", began.elapsed());
+    let noted = fx.transcript().to_string();
+    assert!(noted.contains("ok  | expect silence    <- tests/it/vocabulary.rs"), "{noted}");
     Ok(())
 }
 
