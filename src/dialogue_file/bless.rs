@@ -219,18 +219,7 @@ mod tests {
 
     use super::*;
     use crate::dialogue_file::DialogueFile;
-
-    /// A generator without a library: everything follows from one number.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 % n as u64) as usize
-        }
-    }
+    use crate::dialogue_file::syntax::tests::Random;
 
     const SAID: [&[u8]; 10] =
         [b"", b"a", b"b", b"a 1", b"a 2", b"{x}", b"[..]", b"\\x41 \xff\x1b ", b" ...", b"# no comment"];

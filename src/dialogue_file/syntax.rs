@@ -246,7 +246,7 @@ fn status(text: &str) -> Result<Status, words::Wrong> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn wrong(text: &[u8]) -> (usize, usize, String) {
@@ -313,10 +313,10 @@ mod tests {
     }
 
     /// A generator without a library: everything follows from one number.
-    struct Random(u64);
+    pub(in super::super) struct Random(pub(in super::super) u64);
 
     impl Random {
-        fn below(&mut self, n: usize) -> usize {
+        pub(in super::super) fn below(&mut self, n: usize) -> usize {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
