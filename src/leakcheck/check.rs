@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::facts::{millis, unix_ms};
 use super::lineage::Lineage;
+use super::policy::Policy;
+use super::run_dir::RunDir;
+use super::suite::Suite;
 use super::{Leak, Options, Report};
-use crate::Signal;
 use crate::sys::fds::{Until, poll};
 use crate::sys::supervise::{Notices, Request};
 use crate::sys::{AsFd, OwnedFd, ending_signal, process, procfs, signals, tree};
@@ -31,13 +34,15 @@ pub(super) struct Check {
     lineage: Lineage,
 }
 
-pub(super) fn run(options: &Options) -> io::Result<Report> {
+pub(super) fn run(options: &Options, suite: &Suite, policy: &Policy, run_dir: &RunDir) -> io::Result<Report> {
     let began = Instant::now();
-    let mut check = Check::start(options)?;
-    let mut report = Report::new(options);
+    let mut command = suite.command(options, run_dir);
+    run_dir.apply(&mut command);
+    let mut check = Check::start(options, &mut command)?;
+    let mut report = Report { started_unix_ms: unix_ms(SystemTime::now()), ..Report::new(options) };
     let interruption = check.await_suite();
     let ended = Instant::now();
-    report.took = ended - began;
+    report.took_ms = millis(ended - began);
     let (empty, interruption) = match interruption {
         None => check.await_rest(ended + options.patience()),
         some => (false, some),
@@ -47,19 +52,22 @@ pub(super) fn run(options: &Options) -> io::Result<Report> {
         None if empty => Vec::new(),
         None => check.find(),
     };
-    report.interrupted = interruption.map(|r| Signal::from_raw(r.signal));
+    report.interrupted = interruption.map(|r| r.signal);
     report.adopted = check.adopted;
     if !check.is_empty() {
         (report.latecomers, report.confirmed) = check.end_all(&mut leaks);
     }
+    for leak in &mut leaks {
+        leak.deed.spared = policy.spares(leak);
+    }
     report.leaks = leaks;
-    report.status = check.status;
-    report.checking = ended.elapsed();
+    report.ending = check.status.map(Into::into);
+    report.checking_ms = millis(ended.elapsed());
     Ok(report)
 }
 
 impl Check {
-    fn start(options: &Options) -> io::Result<Check> {
+    fn start(options: &Options, suite: &mut Command) -> io::Result<Check> {
         if !procfs::available() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "/proc is not mounted"));
         }
@@ -68,8 +76,7 @@ impl Check {
         let before = procfs::children(process::own_pid()).into_iter().collect();
         let endings = [signals::SIGINT, signals::SIGTERM, signals::SIGHUP, signals::SIGQUIT];
         let notices = Notices::new(&endings).map_err(failed("failed to make a signalfd".to_owned()))?;
-        let child =
-            notices.start(&mut options.suite()).map_err(failed(format!("failed to start `{}`", options.line())))?;
+        let child = notices.start(suite).map_err(failed(format!("failed to start `{}`", options.line())))?;
         let suite = child.id() as i32;
         let ended = process::pidfd(suite).ok();
         let (seen, lineage) = (BTreeSet::new(), Lineage::default());
@@ -195,11 +202,8 @@ impl Check {
 
     /// All that is known about one of [`alive`](Check::alive), if it still is.
     pub(super) fn describe(&self, stat: &procfs::Stat) -> Option<Leak> {
-        let started_by = match self.lineage.ancestors(stat, self.suite) {
-            None if stat.pid == self.suite => Some("leakcheck: it is the suite itself".to_owned()),
-            other => other,
-        };
-        let leak = Leak::read(stat, started_by);
+        let mut leak = Leak::read(stat);
+        (leak.ancestors, leak.ancestors_complete) = self.lineage.ancestors(stat, self.suite);
         // What has ended meanwhile has left nothing to be read, and is no leak.
         procfs::stat(stat.pid).filter(|now| now.start == stat.start && !now.is_zombie()).map(|_| leak)
     }
@@ -222,8 +226,11 @@ impl Check {
                 leaks.extend(self.describe(&stat));
             }
             if let Some(leak) = known(leaks, survivor.pid, survivor.start) {
-                leak.set_survived(survivor.reason);
+                leak.deed.survived = Some(survivor.reason);
             }
+        }
+        for leak in leaks {
+            leak.deed.killed = leak.deed.survived.is_none();
         }
         (latecomers, self.is_empty())
     }

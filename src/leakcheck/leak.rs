@@ -1,12 +1,12 @@
-//! One leak, with all that the operating system knows about it.
+//! One leak, with all that is known about it.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
+use super::facts::{Allowed, Blame, Deed, Escape, FixtureRef, Holding, Kind, Outcome, Place, TestId, millis, unix_ms};
 use super::options::HINTS;
-use crate::report::seconds;
 use crate::sys::{details, procfs};
 
 /// A command line that is longer is cut: it is there to be recognized.
@@ -18,58 +18,140 @@ const COMMAND_CHARS: usize = 400;
 ///
 /// # Limits
 ///
-/// The test and the package come from the environment that the process was started with. A program that has cleared or
-/// overwritten it hides them, and one that has changed it lies. Everything else comes from the kernel.
-#[derive(Debug, Clone)]
+/// The package, and under nextest the test, come from the environment that the process was started with. A program that
+/// has cleared or overwritten it hides them, and one that has changed it lies. Everything else comes from the kernel, or
+/// says [how it was found](Leak::blame).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Leak {
-    pid: i32,
-    start: u64,
-    command: String,
-    state: char,
-    age: Option<Duration>,
-    dir: Option<PathBuf>,
-    exe: Option<PathBuf>,
-    group: i32,
-    session: i32,
-    started_by: Option<String>,
-    /// `None` if there was nothing to be read.
-    hints: Option<BTreeMap<String, String>>,
-    survived: Option<String>,
+    pub(super) kind: Kind,
+    /// The test that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) test: Option<TestId>,
+    #[serde(default)]
+    pub(super) blame: Blame,
+    /// Where more than one test may have started it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) suspects: Vec<TestId>,
+    /// Of the test itself.
+    #[serde(default)]
+    pub(super) outcome: Outcome,
+    /// How long it had been running when its test had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) age_after_test_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) package: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) manifest_dir: Option<PathBuf>,
+    /// Where an annotation belongs: the line of the spawn, else of the test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<Place>,
+    pub(super) pid: u32,
+    /// Clock ticks after boot; with the pid it names one process for ever.
+    pub(super) start_ticks: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_unix_ms: Option<u64>,
+    /// When it was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) age_ms: Option<u64>,
+    /// In one line, and cut.
+    pub(super) command: String,
+    /// Each one by itself, as far as it is UTF-8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) args: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) exe: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dir: Option<PathBuf>,
+    pub(super) state: char,
+    pub(super) group: i32,
+    pub(super) session: i32,
+    /// At its birth, the nearest first, as `name (pid N)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ancestors: Vec<String>,
+    /// Is the last of them the suite itself?
+    #[serde(default)]
+    pub(super) ancestors_complete: bool,
+    /// How it got away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) escapes: Vec<Escape>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) holds: Vec<Holding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fixture: Option<FixtureRef>,
+    /// The last lines of its fixture's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) transcript: Vec<String>,
+    #[serde(default)]
+    pub(super) deed: Deed,
+    /// What to change, in a sentence or two.
+    #[serde(default)]
+    pub(super) fix: String,
+    /// The command that runs its test again, under the check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) again: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) allowed: Option<Allowed>,
 }
 
 impl Leak {
-    /// Reads everything, now: `/proc` forgets it with the process.
-    pub(super) fn read(stat: &procfs::Stat, started_by: Option<String>) -> Leak {
+    /// Reads what the kernel knows, now: it forgets it with the process. The rest is found later.
+    pub(super) fn read(stat: &procfs::Stat) -> Leak {
         let procfs::Stat { pid, start, state, group, session, .. } = *stat;
+        let age = details::age(start);
+        let hints = details::variables(pid, &HINTS);
+        let hint = |name: &str| hints.as_ref()?.get(name).cloned();
+        let name = hint("NEXTEST_TEST_NAME");
+        let attempt = hint("NEXTEST_ATTEMPT").and_then(|n| n.parse().ok()).unwrap_or(1);
+        let test = name.map(|name| TestId { binary: hint("NEXTEST_BINARY_ID").unwrap_or_default(), name, attempt });
         Leak {
-            pid,
-            start,
+            kind: Kind::Process,
+            blame: if test.is_some() { Blame::Environment } else { Blame::Nobody },
+            test,
+            suspects: Vec::new(),
+            outcome: Outcome::Unknown,
+            age_after_test_ms: None,
+            package: hint("CARGO_PKG_NAME"),
+            manifest_dir: hint("CARGO_MANIFEST_DIR").map(PathBuf::from),
+            place: None,
+            // The kernel's are positive.
+            pid: pid.unsigned_abs(),
+            start_ticks: start,
+            started_unix_ms: age.and_then(|age| SystemTime::now().checked_sub(age)).map(unix_ms),
+            age_ms: age.map(millis),
             command: cut(procfs::command_line(pid, Instant::now() + procfs::EXEC_LIMIT)),
-            state,
-            age: details::age(start),
-            dir: details::working_dir(pid),
+            args: Vec::new(),
             exe: details::executable(pid),
+            dir: details::working_dir(pid),
+            state,
             group,
             session,
-            started_by,
-            hints: details::variables(pid, &HINTS),
-            survived: None,
+            ancestors: Vec::new(),
+            ancestors_complete: false,
+            escapes: if hints.is_none() { vec![Escape::Environment] } else { Vec::new() },
+            holds: Vec::new(),
+            fixture: None,
+            transcript: Vec::new(),
+            deed: Deed::default(),
+            fix: String::new(),
+            again: None,
+            allowed: None,
         }
     }
 
     pub(super) fn is(&self, pid: i32, start: u64) -> bool {
-        (self.pid, self.start) == (pid, start)
-    }
-
-    pub(super) fn set_survived(&mut self, reason: String) {
-        self.survived = Some(reason);
+        (self.pid, self.start_ticks) == (pid.unsigned_abs(), start)
     }
 
     /// Its number. It may belong to another process by now.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        // The kernel's are positive.
-        self.pid.unsigned_abs()
+        self.pid
+    }
+
+    /// [`Kind::Process`], or [`Kind::Daemon`] for one that is well known.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The command line, in one line; the name in brackets if there was none.
@@ -93,96 +175,62 @@ impl Leak {
     /// How long it had been running.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        self.age
+        self.age_ms.map(Duration::from_millis)
     }
 
-    /// The test that started it, if nextest runs the suite: only nextest tells a test its name.
+    /// The test that started it, if it could be found.
     #[must_use]
-    pub fn test(&self) -> Option<&str> {
-        self.hint("NEXTEST_TEST_NAME")
+    pub fn test(&self) -> Option<&TestId> {
+        self.test.as_ref()
+    }
+
+    /// How [`test`](Leak::test) was found.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        self.blame
     }
 
     /// The package whose tests started it, if cargo or nextest runs the suite.
     #[must_use]
     pub fn package(&self) -> Option<&str> {
-        self.hint("CARGO_PKG_NAME")
+        self.package.as_deref()
+    }
+
+    /// The fixture that started it, and the line that did.
+    #[must_use]
+    pub fn fixture(&self) -> Option<&FixtureRef> {
+        self.fixture.as_ref()
+    }
+
+    /// How it got away from its test.
+    #[must_use]
+    pub fn escapes(&self) -> &[Escape] {
+        &self.escapes
+    }
+
+    /// What it held.
+    #[must_use]
+    pub fn holds(&self) -> &[Holding] {
+        &self.holds
+    }
+
+    /// What was done to it.
+    #[must_use]
+    pub fn deed(&self) -> &Deed {
+        &self.deed
     }
 
     /// Why it could not be ended; `None` if it has been.
     #[must_use]
     pub fn survived(&self) -> Option<&str> {
-        self.survived.as_deref()
+        self.deed.survived.as_deref()
     }
 
-    fn hint(&self, name: &str) -> Option<&str> {
-        self.hints.as_ref()?.get(name).map(String::as_str)
+    /// What the policy says about it, if it allows it.
+    #[must_use]
+    pub fn allowed(&self) -> Option<&Allowed> {
+        self.allowed.as_ref()
     }
-
-    /// Test and package, as far as the environment says.
-    fn origin(&self) -> Vec<(&'static str, String)> {
-        if self.hints.is_none() {
-            return vec![("test", "unknown: there is no environment to be read".to_owned())];
-        }
-        let beside = |text: &str, more: Option<&str>, how: &str| match more {
-            Some(more) => format!("{}{how}{}", one_line(text), one_line(more)),
-            None => one_line(text),
-        };
-        let mut rows = Vec::new();
-        if let Some(test) = self.test() {
-            rows.push(("test", beside(test, self.hint("NEXTEST_BINARY_ID"), " in ")));
-        }
-        if let Some(package) = self.package() {
-            rows.push(("package", beside(package, self.hint("CARGO_MANIFEST_DIR"), " in ")));
-        }
-        if rows.is_empty() {
-            rows.push(("test", "unknown: its environment names none".to_owned()));
-        }
-        rows
-    }
-}
-
-impl fmt::Display for Leak {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  `{}` (pid {})", self.command, self.pid)?;
-        let mut row = |name: &str, value: &str| writeln!(f, "    {name:<11}{value}");
-        let path = |path: &Option<PathBuf>| match path {
-            Some(path) => one_line(&path.to_string_lossy()),
-            None => "unknown: the kernel does not let us read it".to_owned(),
-        };
-        row("directory", &path(&self.dir))?;
-        row("executable", &path(&self.exe))?;
-        row("age", &self.age.map_or_else(|| "unknown".to_owned(), seconds))?;
-        row("state", &state_in_words(self.state))?;
-        row("group", &format!("{}, session {}", self.group, self.session))?;
-        row("started by", self.started_by.as_deref().unwrap_or("unknown: its parent ended before it could be seen"))?;
-        for (name, value) in self.origin() {
-            row(name, &value)?;
-        }
-        match &self.survived {
-            Some(reason) => row("survived", reason),
-            None => Ok(()),
-        }
-    }
-}
-
-fn state_in_words(state: char) -> String {
-    // proc_pid_stat(5).
-    let words = match state {
-        'R' => "running",
-        'S' => "sleeping",
-        'D' => "in uninterruptible sleep",
-        'T' => "stopped by a signal",
-        't' => "stopped by a tracer",
-        'Z' => "its main thread has ended, others have not",
-        'I' => "idle",
-        _ => return state.to_string(),
-    };
-    format!("{state} ({words})")
-}
-
-/// Other people's text must not look like ours.
-fn one_line(text: &str) -> String {
-    text.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }
 
 fn cut(command: String) -> String {
@@ -196,71 +244,78 @@ fn cut(command: String) -> String {
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) fn sample(pid: i32, hints: Option<&[(&str, &str)]>) -> Leak {
+    /// A leak of which everything is known, for the tests of whatever shows leaks.
+    pub(in super::super) fn sample(pid: u32) -> Leak {
         Leak {
+            kind: Kind::Process,
+            test: Some(TestId { binary: "shop::it".into(), name: "orders::are_kept".into(), attempt: 2 }),
+            blame: Blame::Environment,
+            suspects: Vec::new(),
+            outcome: Outcome::Passed,
+            age_after_test_ms: Some(700),
+            package: Some("shop".into()),
+            manifest_dir: Some("/home/me/shop".into()),
+            place: Some(Place { file: "tests/it/orders.rs".into(), line: 42 }),
             pid,
-            start: 1,
-            command: "server --port 0".to_owned(),
-            state: 'S',
-            age: Some(Duration::from_millis(1500)),
-            dir: Some("/home/me/shop".into()),
+            start_ticks: 1,
+            started_unix_ms: Some(1_790_000_000_000),
+            age_ms: Some(1500),
+            command: "server --port 0".into(),
+            args: vec!["server".into(), "--port".into(), "0".into()],
             exe: Some("/usr/bin/server".into()),
+            dir: Some("/home/me/shop".into()),
+            state: 'S',
             group: 10,
             session: 9,
-            started_by: None,
-            hints: hints.map(|h| h.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
-            survived: None,
+            ancestors: vec!["it-77aa (pid 40)".into(), "cargo-nextest (pid 39)".into()],
+            ancestors_complete: true,
+            escapes: vec![Escape::Session, Escape::Ignores(vec!["SIGTERM".into()])],
+            holds: vec![Holding::Listener("tcp 127.0.0.1:8080".into())],
+            fixture: None,
+            transcript: Vec::new(),
+            deed: Deed { terminated: true, killed: true, took_ms: Some(203), survived: None, spared: false },
+            fix: "wait for it in its test, or start it as a `foster::Fixture`, which ends with the test".into(),
+            again: Some(
+                "cargo xtask leakcheck -- nextest run -E 'binary_id(=shop::it) & test(=orders::are_kept)'".into(),
+            ),
+            allowed: None,
+        }
+    }
+
+    /// A leak of which as little is known as can be.
+    pub(in super::super) fn stranger(pid: u32) -> Leak {
+        Leak {
+            test: None,
+            blame: Blame::Nobody,
+            outcome: Outcome::Unknown,
+            age_after_test_ms: None,
+            package: None,
+            manifest_dir: None,
+            place: None,
+            started_unix_ms: None,
+            age_ms: None,
+            args: Vec::new(),
+            exe: None,
+            dir: None,
+            ancestors: Vec::new(),
+            ancestors_complete: false,
+            escapes: vec![Escape::Environment],
+            holds: Vec::new(),
+            again: None,
+            ..sample(pid)
         }
     }
 
     #[test]
-    fn everything_that_is_known_is_printed() {
-        let mut leak = sample(
-            4711,
-            Some(&[
-                ("NEXTEST_TEST_NAME", "orders::are_kept"),
-                ("NEXTEST_BINARY_ID", "shop::it"),
-                ("CARGO_PKG_NAME", "shop"),
-                ("CARGO_MANIFEST_DIR", "/home/me/shop"),
-            ]),
-        );
-        leak.started_by = Some("it-77aa (pid 40) < cargo (pid 39)".to_owned());
-        leak.set_survived("it is in uninterruptible sleep (state D)".to_owned());
-        let text = "  `server --port 0` (pid 4711)
-    directory  /home/me/shop
-    executable /usr/bin/server
-    age        1.50 s
-    state      S (sleeping)
-    group      10, session 9
-    started by it-77aa (pid 40) < cargo (pid 39)
-    test       orders::are_kept in shop::it
-    package    shop in /home/me/shop
-    survived   it is in uninterruptible sleep (state D)
-";
-        assert_eq!(leak.to_string(), text);
-        assert_eq!((leak.test(), leak.package()), (Some("orders::are_kept"), Some("shop")));
+    fn a_leak_is_read_back_as_it_was_written() {
+        for leak in [sample(4711), stranger(7)] {
+            let json = serde_json::to_string(&leak).unwrap();
+            assert_eq!(serde_json::from_str::<Leak>(&json).unwrap(), leak, "{json}");
+        }
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
-        let mut leak = sample(4711, None);
-        (leak.dir, leak.exe, leak.age, leak.state) = (None, None, None, 'Z');
-        let text = "  `server --port 0` (pid 4711)
-    directory  unknown: the kernel does not let us read it
-    executable unknown: the kernel does not let us read it
-    age        unknown
-    state      Z (its main thread has ended, others have not)
-    group      10, session 9
-    started by unknown: its parent ended before it could be seen
-    test       unknown: there is no environment to be read
-";
-        assert_eq!(leak.to_string(), text);
-        assert!(sample(1, Some(&[])).to_string().contains("test       unknown: its environment names none\n"));
-    }
-
-    #[test]
-    fn other_peoples_text_stays_on_its_line_and_is_cut() {
-        assert_eq!(one_line("it's\n\"x\" \u{1b}[0m"), "it's\\n\"x\" \\u{1b}[0m");
+    fn long_commands_are_cut() {
         assert_eq!(cut("é".repeat(COMMAND_CHARS + 1)), format!("{}...", "é".repeat(COMMAND_CHARS)));
         assert_eq!(cut("é".repeat(COMMAND_CHARS)), "é".repeat(COMMAND_CHARS));
     }

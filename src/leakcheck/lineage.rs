@@ -56,24 +56,21 @@ impl Lineage {
         }
     }
 
-    /// The ancestors of a process below us, the nearest first; `None` if nothing is known.
+    /// The ancestors of a process below us, the nearest first, and whether the last of them is `top`, the suite itself.
     ///
-    /// The last one is `top`, the suite itself, or one whose own parent is unknown, which is shown by a question mark.
-    pub(super) fn ancestors(&self, of: &procfs::Stat, top: i32) -> Option<String> {
+    /// Otherwise the parent of the last one, or of the process itself, is unknown.
+    pub(super) fn ancestors(&self, of: &procfs::Stat, top: i32) -> (Vec<String>, bool) {
         let mut names = Vec::new();
         let mut last = of.pid;
-        let mut key = self.known.get(&(of.pid, of.start))?.parent;
+        let mut key = self.known.get(&(of.pid, of.start)).and_then(|known| known.parent);
         while let Some(at) = key {
-            let known = self.known.get(&at)?;
+            let Some(known) = self.known.get(&at) else { break };
             names.push(format!("{} (pid {})", known.comm, at.0));
             last = at.0;
             // The number of a parent is taken for the process that had it then, so a circle cannot be; but never hang.
             key = known.parent.filter(|_| names.len() < 100);
         }
-        if last != top && !names.is_empty() {
-            names.push("?".to_owned());
-        }
-        (!names.is_empty()).then(|| names.join(" < "))
+        (names, last == top)
     }
 }
 
@@ -92,8 +89,9 @@ mod tests {
         lineage.note(&[stat(10, 1, "cargo"), stat(11, 10, "it"), stat(12, 11, "sh")]);
         lineage.note(&[stat(12, 1, "server"), stat(13, 12, "worker")]);
         let of = |pid| lineage.ancestors(&stat(pid, 1, ""), 10);
-        assert_eq!(of(12).unwrap(), "it (pid 11) < cargo (pid 10)");
-        assert_eq!(of(13).unwrap(), "server (pid 12) < it (pid 11) < cargo (pid 10)");
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(of(12), (names(&["it (pid 11)", "cargo (pid 10)"]), true));
+        assert_eq!(of(13), (names(&["server (pid 12)", "it (pid 11)", "cargo (pid 10)"]), true));
     }
 
     #[test]
@@ -101,8 +99,8 @@ mod tests {
         let mut lineage = Lineage::default();
         lineage.note(&[stat(12, 1, "server"), stat(13, 12, "worker")]);
         let of = |pid| lineage.ancestors(&stat(pid, 1, ""), 10);
-        assert_eq!(of(12), None);
-        assert_eq!(of(13).unwrap(), "server (pid 12) < ?");
-        assert_eq!(of(99), None);
+        assert_eq!(of(12), (Vec::new(), false));
+        assert_eq!(of(13), (vec!["server (pid 12)".to_owned()], false));
+        assert_eq!(of(99), (Vec::new(), false));
     }
 }

@@ -49,20 +49,38 @@
 //!
 //! Linux, with `/proc`.
 
+mod adopt;
+mod arguments;
+mod blame;
 mod check;
+mod facts;
 mod interrupt;
 mod leak;
 mod lineage;
+mod merge;
 mod options;
+mod output;
+mod policy;
 mod report;
+mod run_dir;
+mod suite;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use arguments::Asked;
+use policy::Policy;
+use run_dir::RunDir;
+use suite::Suite;
+
 use crate::sys::signals;
 use crate::sys::supervise::say_all;
 
+pub use facts::{
+    Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome, Place,
+    PolicyNote, Shard, TestId, TestRun,
+};
 pub use leak::Leak;
 pub use options::Options;
 pub use report::Report;
@@ -72,6 +90,15 @@ pub const LEAKED: u8 = 23;
 
 /// The status when the check could not be made.
 pub const COULD_NOT_CHECK: u8 = 24;
+
+/// The status when the suite succeeded and no test ran: nothing has been shown.
+pub const NO_TESTS: u8 = 4;
+
+/// The status when the time limit was reached, as timeout(1) has it.
+pub const TIMED_OUT: u8 = 124;
+
+/// The policy file, relative to the workspace.
+const POLICY: &str = ".config/foster.toml";
 
 /// The status when the arguments make no sense.
 const USAGE: u8 = 2;
@@ -100,13 +127,15 @@ pub fn main() -> ExitCode {
 /// Linux.
 #[must_use]
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let options = match options::parse(args) {
-        Ok(options::Asked::Run(options)) => options,
-        Ok(options::Asked::Help) => {
+    let options = match arguments::parse(args) {
+        Ok(Asked::Run(options)) => options,
+        Ok(Asked::Help) => {
             // Nobody reads it: then there is nobody to tell, either.
-            let _ = io::stdout().write_all(options::HELP.as_bytes());
+            let _ = io::stdout().write_all(arguments::HELP.as_bytes());
             return ExitCode::SUCCESS;
         }
+        Ok(Asked::Merge(what)) => return merge::run(&what),
+        Ok(Asked::Init) => return adopt::run(),
         Err(complaint) => {
             say_all(&format!("leakcheck: {complaint}\n  help: `leakcheck --help` lists what it understands\n"));
             return USAGE.into();
@@ -115,6 +144,9 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(&options) {
         Ok(report) => {
             say_all(&report.to_string());
+            if let Err(e) = output::write(&report, &options) {
+                say_all(&format!("leakcheck: {e}\n"));
+            }
             if let Some(signal) = report.interrupted() {
                 // So that whoever waits for us, a shell for instance, sees that we were interrupted.
                 signals::die_by(signal.as_raw());
@@ -152,5 +184,16 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 ///
 /// Linux.
 pub fn run(options: &Options) -> io::Result<Report> {
-    check::run(options)
+    let policy = Policy::load(options).map_err(io::Error::other)?;
+    let mut options = options.clone();
+    options.grace = options.grace.or_else(|| policy.grace());
+    let run_dir = RunDir::new()?;
+    let suite = Suite::understand(&options);
+    let mut report = check::run(&options, &suite, &policy, &run_dir)?;
+    suite.read_tests(&mut report, &run_dir);
+    run_dir.read_journals(&mut report);
+    run_dir.read_leftovers(&mut report);
+    blame::find(&mut report, &options, &suite, &run_dir);
+    policy.judge(&mut report);
+    Ok(report)
 }
