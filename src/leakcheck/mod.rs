@@ -63,6 +63,7 @@ mod output;
 mod policy;
 mod report;
 mod run_dir;
+mod shards;
 mod suite;
 
 use std::ffi::OsString;
@@ -78,8 +79,8 @@ use crate::sys::signals;
 use crate::sys::supervise::say_all;
 
 pub use facts::{
-    Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome, Place,
-    PolicyNote, Shard, TestId, TestRun,
+    AllowanceUse, Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome,
+    Place, PolicyNote, Shard, TestId, TestRun,
 };
 pub use leak::Leak;
 pub use options::Options;
@@ -186,7 +187,8 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn run(options: &Options) -> io::Result<Report> {
     let policy = Policy::load(options).map_err(io::Error::other)?;
     let mut options = options.clone();
-    options.grace = options.grace.or_else(|| policy.grace());
+    policy.complete(&mut options);
+    options.shard = shards::of(&options).map_err(io::Error::other)?;
     let run_dir = RunDir::new()?;
     let suite = Suite::understand(&options);
     let mut report = check::run(&options, &suite, &policy, &run_dir)?;
@@ -195,5 +197,6 @@ pub fn run(options: &Options) -> io::Result<Report> {
     run_dir.read_leftovers(&mut report);
     blame::find(&mut report, &options, &suite, &run_dir);
     policy.judge(&mut report);
+    policy.write_baseline(&mut report)?;
     Ok(report)
 }

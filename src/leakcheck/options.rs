@@ -48,6 +48,8 @@ pub struct Options {
     pub(super) policy: Option<PathBuf>,
     pub(super) baseline: Option<PathBuf>,
     pub(super) rerun: Option<Duration>,
+    /// Was that said? Then the policy has no say in it.
+    pub(super) rerun_given: bool,
     pub(super) is_cargo: bool,
 }
 
@@ -90,6 +92,7 @@ impl Options {
             policy: None,
             baseline: None,
             rerun: Some(RERUN),
+            rerun_given: false,
             is_cargo: false,
         }
     }
@@ -152,6 +155,7 @@ impl Options {
     #[must_use]
     pub fn rerun(mut self, limit: Option<Duration>) -> Options {
         self.rerun = limit;
+        self.rerun_given = true;
         self
     }
 

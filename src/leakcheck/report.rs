@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Allowed, Ending, Helper, Kind, Leftover, PolicyNote, Shard, TestRun};
+use super::facts::{AllowanceUse, Allowed, Ending, Helper, Kind, Leftover, PolicyNote, Shard, TestRun};
 use super::leak::Leak;
-use super::{LEAKED, NO_TESTS, Options, TIMED_OUT};
+use super::{COULD_NOT_CHECK, LEAKED, NO_TESTS, Options, TIMED_OUT};
 use crate::Signal;
 
 /// The version of the JSON format. A change that older readers cannot read counts it up.
@@ -70,6 +70,12 @@ pub struct Report {
     /// Allowances that matched nothing, or have expired.
     #[serde(default)]
     pub(super) notes: Vec<PolicyNote>,
+    /// How often each allowance was needed; empty unless every test of the suite, or of its shard, has run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) allowances: Vec<AllowanceUse>,
+    /// What keeps a merged report from being complete: then the check could not be made as required.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) problems: Vec<String>,
     /// Which kinds of findings fail the check.
     pub(super) fails: Vec<Kind>,
 }
@@ -100,6 +106,8 @@ impl Report {
             helpers: Vec::new(),
             leftovers: Vec::new(),
             notes: Vec::new(),
+            allowances: Vec::new(),
+            problems: Vec::new(),
             fails: vec![Kind::Process],
         }
     }
@@ -185,6 +193,9 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         if let Some(signal) = self.interrupted {
             return u8::try_from(128 + signal).unwrap_or(u8::MAX);
+        }
+        if !self.problems.is_empty() {
+            return COULD_NOT_CHECK;
         }
         if self.timed_out_ms.is_some() {
             return TIMED_OUT;
