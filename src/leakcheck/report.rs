@@ -76,6 +76,9 @@ pub struct Report {
     /// What keeps a merged report from being complete: then the check could not be made as required.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) problems: Vec<String>,
+    /// Of a merged report: those that ran no test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) empty_shards: Vec<Shard>,
     /// Which kinds of findings fail the check.
     pub(super) fails: Vec<Kind>,
 }
@@ -108,6 +111,7 @@ impl Report {
             notes: Vec::new(),
             allowances: Vec::new(),
             problems: Vec::new(),
+            empty_shards: Vec::new(),
             fails: vec![Kind::Process],
         }
     }
@@ -202,7 +206,7 @@ impl Report {
         }
         match self.ending.map_or(u8::MAX, Ending::shell_status) {
             0 if !self.is_clean() => LEAKED,
-            0 if self.tests_run == Some(0) => NO_TESTS,
+            0 if self.tests_run == Some(0) || !self.empty_shards.is_empty() => NO_TESTS,
             own => own,
         }
     }
