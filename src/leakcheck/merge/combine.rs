@@ -51,7 +51,7 @@ pub(super) fn all(mut reports: Vec<Report>, shards: Vec<Shard>, suite: String, p
     merged.allowances = allowances.filter(|_| complete).unwrap_or_default();
     merged.tests.sort_by(|a, b| (&a.id, a.started_unix_ms).cmp(&(&b.id, b.started_unix_ms)));
     merged.leaks.sort_by(|a, b| (&a.test, &a.command, a.pid).cmp(&(&b.test, &b.command, b.pid)));
-    merged.helpers.sort_by(|a, b| (a.started_unix_ms, a.pid).cmp(&(b.started_unix_ms, b.pid)));
+    merged.helpers.sort_by_key(|a| (a.started_unix_ms, a.pid));
     merged.leftovers.sort_by(|a, b| (&a.path, &a.tests).cmp(&(&b.path, &b.tests)));
     merged.notes.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
     merged.notes.dedup();
