@@ -71,6 +71,9 @@ pub struct Leak {
     /// Is the last of them the suite itself?
     #[serde(default)]
     pub(super) ancestors_complete: bool,
+    /// What foster has put into the environment of its fixture's helper. Not in the file.
+    #[serde(skip)]
+    pub(super) marker: Option<String>,
     /// How it got away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) escapes: Vec<Escape>,
@@ -127,6 +130,7 @@ impl Leak {
             session,
             ancestors: Vec::new(),
             ancestors_complete: false,
+            marker: hint("FOSTER_FIXTURE"),
             escapes: if hints.is_none() { vec![Escape::Environment] } else { Vec::new() },
             holds: Vec::new(),
             fixture: None,
@@ -269,6 +273,7 @@ pub(super) mod tests {
             session: 9,
             ancestors: vec!["it-77aa (pid 40)".into(), "cargo-nextest (pid 39)".into()],
             ancestors_complete: true,
+            marker: None,
             escapes: vec![Escape::Session, Escape::Ignores(vec!["SIGTERM".into()])],
             holds: vec![Holding::Listener("tcp 127.0.0.1:8080".into())],
             fixture: None,

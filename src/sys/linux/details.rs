@@ -1,6 +1,6 @@
 //! What `/proc` tells about one process to somebody who has to find out where it came from (proc(5)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +36,20 @@ pub(crate) fn variables(pid: i32, names: &[&str]) -> Option<BTreeMap<String, Str
         names.contains(&name).then(|| (name.to_owned(), value.to_owned()))
     });
     Some(pairs.collect())
+}
+
+/// The paths of all unix sockets that some process has open (proc_pid_net(5)).
+pub(crate) fn sockets() -> BTreeSet<PathBuf> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let path = |line: &str| Some(PathBuf::from(&line[line.find(" /")? + 1..]));
+    table.lines().filter_map(path).collect()
+}
+
+/// How long the clock by which the file system dates its files stands still.
+pub(crate) fn tick() -> Duration {
+    let resolution = rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse);
+    // It is a fraction of a second, at most a hundredth.
+    Duration::from_nanos(resolution.tv_nsec.unsigned_abs())
 }
 
 #[cfg(test)]
