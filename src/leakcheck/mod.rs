@@ -146,15 +146,22 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match run(&options) {
         Ok(report) => {
-            say_all(&report.to_string());
-            if let Err(e) = output::write(&report, &options) {
-                say_all(&format!("leakcheck: {e}\n"));
+            say_all(&output::for_console(&report));
+            let mut status = report.exit_code();
+            match output::write(&report, &options) {
+                Ok(files) => say_all(&output::whereabouts(&report, &files)),
+                Err(e) => {
+                    say_all(&format!("leakcheck: {e}\n"));
+                    if status == 0 && output::was_asked_for(&options) {
+                        status = COULD_NOT_CHECK;
+                    }
+                }
             }
             if let Some(signal) = report.interrupted() {
                 // So that whoever waits for us, a shell for instance, sees that we were interrupted.
                 signals::die_by(signal.as_raw());
             }
-            report.exit_code().into()
+            status.into()
         }
         Err(e) => {
             say_all(&format!("leakcheck: could not check: {e}\n"));
