@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{Blame, EndedBy, FixtureRef, Helper, Place, TestId};
 use super::journal::{By, Journal, Noted, Started};
+use super::lineage::Born;
 use super::{Leak, Report};
 
 /// Fills in the helpers, and the fixtures of leaks.
@@ -66,25 +67,24 @@ fn owner<'j>(leak: &Leak, journal: &'j Journal) -> Option<&'j Noted> {
     // A number may have been given twice; whoever had it last before this leak was born is meant.
     let before = |noted: &&Noted| leak.started_unix_ms.is_none_or(|born| noted.started.at <= born + CLOCKS);
     let marked = || {
-        let (process, number) = leak.marker.as_deref()?.split_once('-')?;
+        // The innermost: a fixture's helper may have fixtures of its own.
+        let marker = leak.line.born.iter().find_map(|born| born.mark("FOSTER_FIXTURE"))?;
+        let (process, number) = marker.split_once('-')?;
         let (process, number): (u32, u64) = (process.parse().ok()?, number.parse().ok()?);
         let has = |noted: &&Noted| (noted.started.key.process, noted.started.key.fixture) == (process, number);
         journal.fixtures.iter().filter(has).rfind(before)
     };
     let below = || {
-        let pids = leak.ancestors.iter().filter_map(|name| pid_in(name));
-        pids.filter_map(|pid| journal.fixtures.iter().filter(|noted| noted.started.pid == pid).rfind(before)).next()
+        let is = |born: &Born, noted: &Noted| {
+            (born.pid.unsigned_abs(), Some(born.start)) == (noted.started.pid, noted.started.start)
+        };
+        leak.line.born.iter().find_map(|born| journal.fixtures.iter().find(|noted| is(born, noted)))
     };
     helper.or_else(marked).or_else(below)
 }
 
 /// How much later than it was a start may be noted, or a birth seem to be: the kernel's clock ticks in hundredths.
 const CLOCKS: u64 = 1000;
-
-/// The number in `name (pid N)`.
-fn pid_in(ancestor: &str) -> Option<u32> {
-    ancestor.rsplit_once("(pid ")?.1.strip_suffix(')')?.parse().ok()
-}
 
 fn blame(leak: &mut Leak, noted: &Noted, report: &Report) {
     let fixture = fixture(noted, report);
@@ -167,11 +167,27 @@ mod tests {
     use super::super::facts::{Outcome, TestRun};
     use super::super::journal::tests::sample;
     use super::super::leak::tests::stranger;
+    use super::super::lineage::Line;
     use super::super::report::tests::clean;
     use super::*;
 
     fn journal(fixtures: Vec<Noted>) -> Journal {
         Journal { fixtures, skipped: 3 }
+    }
+
+    /// Pids, starts and marks.
+    fn line(all: &[(i32, u64, &str)]) -> Line {
+        let born = |(pid, start, mark): &(i32, u64, &str)| Born {
+            pid: *pid,
+            start: *start,
+            comm: "sh".into(),
+            executables: Vec::new(),
+            thread: None,
+            marks: (!mark.is_empty()).then(|| [("FOSTER_FIXTURE".to_owned(), (*mark).to_owned())].into()),
+            group: 1,
+            outputs: Vec::new(),
+        };
+        Line { born: all.iter().map(born).collect(), complete: true }
     }
 
     fn run(binary: &str, name: &str) -> TestRun {
@@ -218,9 +234,8 @@ mod tests {
     fn a_leak_is_given_to_its_fixture() {
         let born = Some(1_790_000_000_150);
         let helper = Leak { start_ticks: 900, started_unix_ms: born, ..stranger(77) };
-        let marked = Leak { marker: Some("40-1".into()), started_unix_ms: born, ..stranger(80) };
-        let ancestors = vec!["sh (pid 78)".into(), "server (pid 77)".into(), "foster-keeper (pid 50)".into()];
-        let below = Leak { ancestors, started_unix_ms: born, ..stranger(81) };
+        let marked = Leak { line: line(&[(80, 1, "40-1")]), started_unix_ms: born, ..stranger(80) };
+        let below = Leak { line: line(&[(81, 1, ""), (78, 5, ""), (77, 900, ""), (50, 3, "")]), ..stranger(81) };
         let mut report = Report { leaks: vec![helper, marked, below], ..clean() };
         tell(&mut report, &journal(vec![sample(true)]));
         for leak in &report.leaks {
@@ -243,12 +258,12 @@ mod tests {
         let old = Some(1_789_999_000_000);
         let strangers = [
             Leak { start_ticks: 901, ..stranger(77) },
-            Leak { marker: Some("40-2".into()), ..stranger(80) },
-            Leak { marker: Some("41-1".into()), ..stranger(80) },
-            Leak { marker: Some("x".into()), ..stranger(80) },
-            Leak { marker: Some("40-1".into()), started_unix_ms: old, ..stranger(80) },
-            Leak { ancestors: vec!["server (pid 77)".into()], started_unix_ms: old, ..stranger(81) },
-            Leak { ancestors: vec!["server (pid 177)".into(), "x".into()], ..stranger(81) },
+            Leak { line: line(&[(80, 1, "40-2")]), ..stranger(80) },
+            Leak { line: line(&[(80, 1, "41-1")]), ..stranger(80) },
+            Leak { line: line(&[(80, 1, "x")]), ..stranger(80) },
+            Leak { line: line(&[(80, 1, "40-1")]), started_unix_ms: old, ..stranger(80) },
+            Leak { line: line(&[(81, 1, ""), (77, 901, "")]), ..stranger(81) },
+            Leak { line: line(&[(81, 1, ""), (177, 900, "")]), ..stranger(81) },
         ];
         let mut report = Report { leaks: strangers.to_vec(), ..clean() };
         tell(&mut report, &journal(vec![sample(true)]));

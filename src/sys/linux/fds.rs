@@ -134,6 +134,16 @@ pub(crate) fn poll<const N: usize>(
     Ok(ready)
 }
 
+/// As [`poll`] for any number of descriptors that are to be read: waits until one of them is ready.
+///
+/// An error is treated like a deadline: the caller looks at what is there.
+#[cfg(feature = "leakcheck")]
+pub(crate) fn await_any(what: &[BorrowedFd<'_>], deadline: Instant) {
+    let mut set: Vec<PollFd<'_>> = what.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let left = || timespec(deadline.saturating_duration_since(Instant::now()));
+    while let Err(rustix::io::Errno::INTR) = rustix::event::poll(&mut set, Some(&left())) {}
+}
+
 /// Are there bytes to be read, before any end of file (`FIONREAD`)?
 pub(crate) fn has_bytes(fd: impl AsFd) -> bool {
     rustix::io::ioctl_fionread(fd).is_ok_and(|n| n > 0)
