@@ -199,10 +199,8 @@ impl Report {
 
 /// A finding that gets one line.
 fn line_of(finding: Finding<'_>) -> String {
-    let mut line = finding.sentence();
-    if let Some(place) = finding.place() {
-        let _ = write!(line, ", spawned at {}", one_line(&place.to_string()));
-    }
+    let place = finding.place().map(|place| format!("{}: ", one_line(&place.to_string())));
+    let mut line = place.unwrap_or_default() + &finding.sentence();
     let suspects = finding.suspects();
     if !suspects.is_empty() {
         let names: Vec<String> = suspects.iter().take(3).map(|t| one_line(&t.to_string())).collect();

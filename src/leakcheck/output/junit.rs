@@ -11,7 +11,7 @@ use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 
 use super::finding::{Finding, Standing, all};
 use super::words::{self, one_line};
-use crate::leakcheck::{Outcome, Report, TestRun};
+use crate::leakcheck::{Outcome, Report, TestId};
 
 /// The suite of what belongs to no test.
 const OWN: &str = "leakcheck";
@@ -28,12 +28,18 @@ struct Case {
 
 pub(super) fn text(report: &Report) -> String {
     let mut suites: BTreeMap<&str, BTreeMap<String, Case>> = BTreeMap::new();
+    let mut last: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for TestId { binary, name, attempt } in report.tests.iter().map(|t| &t.id) {
+        let last = last.entry((binary, name)).or_default();
+        *last = (*last).max(*attempt);
+    }
     for run in &report.tests {
         let case = suites.entry(&run.id.binary).or_default().entry(run.id.name.clone()).or_default();
         case.started_unix_ms = case.started_unix_ms.or(run.started_unix_ms);
         case.took_ms += run.took_ms.unwrap_or_default();
-        let last = report.tests.iter().filter(|t| same_test(t, run)).map(|t| t.id.attempt).max();
-        if run.outcome == Outcome::Failed && last == Some(run.id.attempt) {
+        // A retry that succeeded makes up for it.
+        let is_last = last.get(&(run.id.binary.as_str(), run.id.name.as_str())) == Some(&run.id.attempt);
+        if run.outcome == Outcome::Failed && is_last {
             let message = format!("{} failed", one_line(&run.id.to_string()));
             case.failures.push(("test failure", message, "the test itself failed; its runner says why".to_owned()));
         }
@@ -59,10 +65,6 @@ pub(super) fn text(report: &Report) -> String {
     let mut bytes = writer.into_inner();
     bytes.push(b'\n');
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-fn same_test(one: &TestRun, other: &TestRun) -> bool {
-    (&one.id.binary, &one.id.name) == (&other.id.binary, &other.id.name)
 }
 
 /// What concerns no single finding.

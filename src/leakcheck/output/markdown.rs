@@ -86,22 +86,28 @@ pub(super) fn verdict(report: &Report) -> String {
     }
 }
 
+/// HTML, whose text is only to be escaped; a block of it ends with an empty line, and no text of ours has one.
 fn entry(finding: Finding<'_>) -> String {
-    let test = finding.test().map_or_else(|| "an unknown test".to_owned(), |t| code(&t.to_string()));
-    let mut text = format!("<details><summary>{}</summary>\n\n", html(&finding.sentence()));
-    let _ = writeln!(text, "- test: {test}");
-    for (name, value) in finding.rows().iter().filter(|(name, _)| *name != "test") {
-        let _ = writeln!(text, "- {name}: {}", code(value));
+    let mut text = format!("<details><summary>{}</summary>\n<ul>\n", html(&finding.sentence()));
+    for (name, value) in finding.rows() {
+        let _ = writeln!(text, "<li>{name}: {}</li>", html(&value));
     }
+    text.push_str("</ul>\n\n");
     if !finding.transcript().is_empty() {
-        text.push('\n');
         text.push_str(&fenced(finding.transcript()));
     }
-    text + "\n</details>\n\n"
+    text + "</details>\n\n"
 }
 
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "&#96;").replace('\n', " ")
+/// What is between backticks becomes code, as in Markdown.
+pub(super) fn html(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\n', " ");
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len() % 2 == 0 {
+        return text.replace('`', "&#96;");
+    }
+    let part = |(n, part): (usize, &&str)| if n % 2 == 1 { format!("<code>{part}</code>") } else { (*part).to_owned() };
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// The longest run of backticks in it.
@@ -136,10 +142,17 @@ mod tests {
         let first = "## Leak check: 2 processes; warnings: 1 well-known daemon, 2 late fixtures, 1 file left, 1 socket left\n\n\
                      ` cargo test ` exited with status 0 after 12.00 s.\n3 tests ran.\n\n### Failing: 2 processes\n\n";
         assert!(text.starts_with(first), "{text}");
-        let sentence = "<summary>orders::are_kept in shop::it, attempt 2 left &#96;server --port 0&#96; (pid 4711) running</summary>";
+        let sentence = "<summary>orders::are_kept in shop::it, attempt 2 left <code>server --port 0</code> (pid 4711) running\
+                        </summary>\n<ul>\n<li>test: orders::are_kept in shop::it, attempt 2; it passed</li>\n";
         assert!(text.contains(sentence), "{text}");
-        assert!(text.contains("- fix: ` wait for it in its test, or start it"), "{text}");
-        assert!(text.contains("- `` ") || text.contains("- ` .config/foster.toml:4 `: ` this allowance"), "{text}");
+        assert!(
+            text.contains("<li>fix: wait for it in its test, or start it as a <code>foster::Fixture</code>"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\n### Policy\n\n- ` .config/foster.toml:4 `: ` this allowance matched nothing `\n"),
+            "{text}"
+        );
         assert!(text.contains("```text\nout > listening on 127.0.0.1:8080\n<script>alert(1)"), "{text}");
         assert_eq!(
             super::text(&clean()),
@@ -159,6 +172,7 @@ mod tests {
         let block = fenced(&["```".into(), "</details>".into(), "a\nb".into()]);
         assert_eq!(block, "````text\n```\n</details>\na\\nb\n````\n");
         assert_eq!(html("<b>`&"), "&lt;b&gt;&#96;&amp;");
+        assert_eq!(html("a `<b>` c"), "a <code>&lt;b&gt;</code> c");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::finding::{Finding, Standing, all};
-use super::markdown::verdict;
+use super::markdown::{html as prose, verdict};
 use super::words::{self, in_words, one_line, path_in_words};
 use crate::leakcheck::Report;
 
@@ -106,7 +106,7 @@ fn article(finding: Finding<'_>, standing: Standing) -> String {
         "<article class=\"finding {class}\" data-kind=\"{kind}\"{pid}>\n<details{}>\n<summary><span class=\"badge\">{word} · \
          {kind}</span> {}</summary>\n<dl>\n",
         if standing == Standing::Fails { " open" } else { "" },
-        escaped(&finding.sentence()),
+        prose(&finding.sentence()),
     );
     let mut before = "";
     for (name, value) in finding.rows() {

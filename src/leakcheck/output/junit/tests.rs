@@ -6,7 +6,7 @@ use quick_xml::Reader;
 
 use super::*;
 use crate::leakcheck::report::tests::{clean, full};
-use crate::leakcheck::{Kind, TestId};
+use crate::leakcheck::{Kind, TestRun};
 
 /// A test case as a reader sees it.
 #[derive(Debug, Default, PartialEq)]

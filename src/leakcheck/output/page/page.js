@@ -85,7 +85,9 @@
     }
   }
   const timed = all.filter((row) => row.timed);
-  const whole = timed.reduce(([a, b], row) => [Math.min(a, row.start), Math.max(b, row.end)], [Infinity, -Infinity]);
+  // What a leak was before the suite does not count: it would push the tests to the edge.
+  const framing = timed.some((row) => !row.what.leak) ? timed.filter((row) => !row.what.leak) : timed;
+  const whole = [framing.reduce((a, row) => Math.min(a, row.start), Infinity), timed.reduce((b, row) => Math.max(b, row.end), -Infinity)];
   if (!timed.length) whole.splice(0, 2, report.started_unix_ms, runEnd);
   if (whole[1] <= whole[0]) whole[1] = whole[0] + 1;
 
@@ -122,7 +124,7 @@
       const behind = right < 72;
       tag.style.left = `${behind ? Math.max(right, 0) : Math.min(Math.max(left, 0), 100)}%`;
       if (!behind) {
-        if (left > 28) tag.classList.add("before"); else tag.hidden = true;
+        tag.classList.add(left > 28 ? "before" : "inside");
       }
       track.append(tag);
     } else if (!row.what.untold) {
@@ -282,7 +284,8 @@
     shown = all.filter((row) => visible.has(row));
     for (const [element, text] of articles) element.hidden = !fits(text);
     const found = articles.filter(([element]) => !element.hidden).length;
-    $("shown").textContent = `${shown.length} of ${all.length} bars, ${found} of ${articles.length} findings`;
+    const bars = (rows) => rows.filter((row) => !row.what.untold).length;
+    $("shown").textContent = `${bars(shown)} of ${bars(all)} bars, ${found} of ${articles.length} findings`;
     rowsBox.scrollTop = 0;
     draw();
     drawOverview();
@@ -358,6 +361,8 @@
 
   if (all.length) $("timeline").hidden = false;
   $("tools").hidden = !all.length && !articles.length;
+  const worth = ["killed", "leaked", "late", "failed"].map((state) => all.find((row) => row.state === state)).find(Boolean);
   rowsBox.style.height = `min(58vh, 40rem, ${Math.max(shown.length, 10) * ROW}px)`;
   narrow();
+  if (worth) choose(worth, true);
 })();
