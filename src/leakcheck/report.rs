@@ -67,6 +67,12 @@ pub struct Report {
     pub(super) helpers: Vec<Helper>,
     #[serde(default)]
     pub(super) leftovers: Vec<Leftover>,
+    /// The run's temporary directory, if it was not removed because something that may stay could need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept_dir: Option<PathBuf>,
+    /// Lines of foster's journals that made no sense: of a process that was killed while it wrote.
+    #[serde(default)]
+    pub(super) journal_skipped: usize,
     /// Allowances that matched nothing, or have expired.
     #[serde(default)]
     pub(super) notes: Vec<PolicyNote>,
@@ -108,6 +114,8 @@ impl Report {
             adopted: 0,
             helpers: Vec::new(),
             leftovers: Vec::new(),
+            kept_dir: None,
+            journal_skipped: 0,
             notes: Vec::new(),
             allowances: Vec::new(),
             problems: Vec::new(),
@@ -265,6 +273,8 @@ pub(super) mod tests {
             files,
             created_unix_ms: Some(1_790_000_000_300),
             tests: vec![test("orders::are_kept")],
+            fixture: None,
+            note: None,
             allowed: None,
         };
         Report {
