@@ -50,6 +50,8 @@
 //! Linux, with `/proc`.
 
 mod adopt;
+#[cfg(test)]
+mod alone;
 mod arguments;
 mod blame;
 mod check;
@@ -69,6 +71,8 @@ mod progress;
 mod report;
 mod run_dir;
 mod suite;
+#[cfg(test)]
+mod trials;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
