@@ -50,6 +50,8 @@
 //! Linux, with `/proc`.
 
 mod adopt;
+#[cfg(test)]
+mod alone;
 mod arguments;
 mod blame;
 mod check;
@@ -73,6 +75,8 @@ mod report;
 mod run_dir;
 mod shards;
 mod suite;
+#[cfg(test)]
+mod trials;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -4,6 +4,7 @@
 //! workspace, built once and run as a user runs it.
 
 mod browser;
+mod engine;
 mod interrupted;
 mod page;
 mod running;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::leakcheck::Report;
-use crate::leakcheck::report::SCHEMA;
+use crate::leakcheck::output::json;
 
 /// CI systems put each artifact into a directory of its own, and few put those into others.
 const DEPTH: usize = 4;
@@ -31,19 +31,19 @@ pub(super) fn reports(from: &[PathBuf]) -> Result<Vec<Found>, String> {
             walk(path, DEPTH, &mut files).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
             files.sort();
             for file in files {
-                match read(&file) {
-                    Ok(Some(report)) if report.shards.is_empty() => found.push(Found { path: file, report }),
+                if is_something_else(&file) {
+                    continue;
+                }
+                match json::read(&file) {
+                    Ok(report) if report.shards.is_empty() => found.push(Found { path: file, report }),
                     Ok(_) => {}
                     Err(complaint) => complaints.push(complaint),
                 }
             }
         } else {
-            match read(path) {
-                Ok(Some(report)) if report.shards.is_empty() => found.push(Found { path: path.clone(), report }),
-                Ok(Some(_)) => {
-                    complaints.push(format!("{} is the result of a merge itself; leave it out", path.display()))
-                }
-                Ok(None) => complaints.push(format!("{} is no report of a leak check", path.display())),
+            match json::read(path) {
+                Ok(report) if report.shards.is_empty() => found.push(Found { path: path.clone(), report }),
+                Ok(_) => complaints.push(format!("`{}` is the result of a merge itself; leave it out", path.display())),
                 Err(complaint) => complaints.push(complaint),
             }
         }
@@ -77,22 +77,8 @@ fn walk(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<(
     Ok(())
 }
 
-/// `None` is JSON that is something else. The error is for people and names the file.
-fn read(path: &Path) -> Result<Option<Report>, String> {
-    let shown = path.display();
-    let bytes = fs::read(path).map_err(|e| format!("failed to read {shown}: {e}"))?;
-    let value: Value =
-        serde_json::from_slice(&bytes).map_err(|e| format!("{shown} is no JSON, or not all of it: {e}"))?;
-    let writer = value.get("foster").and_then(Value::as_str);
-    let (Some(schema), Some(writer)) = (value.get("schema").and_then(Value::as_u64), writer) else {
-        return Ok(None);
-    };
-    if schema != u64::from(SCHEMA) {
-        return Err(format!(
-            "version mismatch: {shown} has version {schema} of the format (foster {writer} has written it), and foster {} \
-             reads version {SCHEMA}; run the shards and the merge with one",
-            env!("CARGO_PKG_VERSION")
-        ));
-    }
-    serde_json::from_value(value).map(Some).map_err(|e| format!("{shown} is no whole report of a leak check: {e}"))
+/// Whole JSON that does not say that it is a report. What is cut may have been one.
+fn is_something_else(path: &Path) -> bool {
+    let value = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    value.is_some_and(|value| value.get("foster").is_none() || value.get("schema").is_none())
 }

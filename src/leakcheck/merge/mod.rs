@@ -26,7 +26,7 @@ pub(super) fn run(what: &Merge) -> ExitCode {
             return COULD_NOT_CHECK.into();
         }
     };
-    say_all(&report.to_string());
+    say_all(&output::for_console(&report));
     for problem in &report.problems {
         say_all(&format!("leakcheck: not complete: {problem}\n"));
     }
@@ -35,9 +35,14 @@ pub(super) fn run(what: &Merge) -> ExitCode {
         say_all(&format!("leakcheck: {empty}\n"));
     }
     let options = Options { files, ..Options::command("leakcheck", ["merge"]) };
-    if let Err(e) = output::write(&report, &options) {
-        say_all(&format!("leakcheck: {e}\n"));
-        return COULD_NOT_CHECK.into();
+    match output::write(&report, &options) {
+        Ok(written) => say_all(&output::whereabouts(&report, &written)),
+        Err(e) => {
+            say_all(&format!("leakcheck: {e}\n"));
+            if report.exit_code() == 0 {
+                return COULD_NOT_CHECK.into();
+            }
+        }
     }
     report.exit_code().into()
 }

@@ -149,21 +149,19 @@ fn what_is_no_report_is_said_where_it_matters() {
     write(&at("d"), "merged.json", &Report { shards: vec![Shard { index: 1, count: 2 }], ..clean() });
     assert_eq!(found(&["d"]), Ok(1), "other files, and an earlier merge, are nobody's mistake");
     assert_eq!(found(&["d", "d/a.json"]), Ok(1), "named twice");
-    assert_eq!(found(&["d/other.json"]), Err("d/other.json is no report of a leak check".into()));
-    assert_eq!(found(&["d/merged.json"]), Err("d/merged.json is the result of a merge itself; leave it out".into()));
+    let other = found(&["d/other.json"]).unwrap_err();
+    assert!(other.starts_with("`d/other.json` is no report of foster's leak check: "), "{other}");
+    assert_eq!(found(&["d/merged.json"]), Err("`d/merged.json` is the result of a merge itself; leave it out".into()));
     let missing = found(&["none.json"]).unwrap_err();
-    assert!(missing.starts_with("failed to read none.json: No such file"), "{missing}");
+    assert!(missing.starts_with("failed to read `none.json`: No such file"), "{missing}");
     let text = serde_json::to_string(&shard(2, 2)).unwrap();
     fs::write(at("d/b.json"), &text[..text.len() / 2]).unwrap();
     let cut = found(&["d"]).unwrap_err();
-    assert!(
-        cut.starts_with("d/b.json is no JSON, or not all of it: EOF"),
-        "a report that is cut is never left out: {cut}"
-    );
+    assert!(cut.contains("it is no JSON, or not all of it: EOF"), "a report that is cut is never left out: {cut}");
     fs::write(at("d/b.json"), text.replace("\"schema\":1", "\"schema\":2").replace("\"leaks\"", "\"findings\""))
         .unwrap();
     let newer = found(&["d"]).unwrap_err();
-    assert!(newer.starts_with("version mismatch: d/b.json has version 2 of the format"), "{newer}");
+    assert!(newer.starts_with("`d/b.json` has version 2 of the format"), "{newer}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::leakcheck::facts::{Kind, Place};
 /// More than this is a mistake, and deadlines stay within what an `Instant` can hold.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-const KEYS: [&str; 5] = ["grace", "timeout", "rerun", "fail", "allow"];
+const KEYS: [&str; 6] = ["grace", "timeout", "rerun", "tmpdir", "fail", "allow"];
 
 const ALLOWANCE_KEYS: [&str; 9] = ["kind", "name", "command", "exe", "test", "path", "reason", "expires", "end"];
 
@@ -66,6 +66,7 @@ impl Reader<'_> {
                 "grace" => rules.grace = self.duration(name, value),
                 "timeout" => rules.timeout = self.duration(name, value),
                 "rerun" => rules.rerun = self.duration(name, value),
+                "tmpdir" => rules.tmpdir = self.boolean(name, value),
                 "fail" => rules.fail = self.kinds(value),
                 "allow" => rules.allowances = self.allowances(value),
                 _ => self.unknown("key", name, &span, &KEYS),
@@ -280,6 +281,7 @@ mod tests {
 grace = "500ms"
 timeout = "1h 30m"
 rerun = "0s"
+tmpdir = false
 fail = ["late", "process", "late"]
 
 [[leakcheck.allow]]
@@ -296,11 +298,11 @@ expires = 2027-01-31
         let rules = read(text, Path::new("p.toml")).unwrap();
         assert_eq!(rules.grace, Some(Duration::from_millis(500)));
         assert_eq!(rules.timeout, Some(Duration::from_secs(5400)));
-        assert_eq!(rules.rerun, Some(Duration::ZERO));
+        assert_eq!((rules.rerun, rules.tmpdir), (Some(Duration::ZERO), false));
         assert_eq!(rules.fail, [Kind::Process, Kind::Late]);
         let [daemon, logs] = &rules.allowances[..] else { panic!("{:?}", rules.allowances) };
-        assert_eq!((daemon.kind, daemon.end, daemon.place.line), (Some(Kind::Daemon), false, 8));
-        assert_eq!((logs.end, logs.place.line), (true, 14));
+        assert_eq!((daemon.kind, daemon.end, daemon.place.line), (Some(Kind::Daemon), false, 9));
+        assert_eq!((logs.end, logs.place.line), (true, 15));
         assert_eq!(logs.expires, Some(Date::constant(2027, 1, 31)));
     }
 
@@ -313,7 +315,7 @@ expires = 2027-01-31
 
     #[test]
     fn a_mistake_is_told_with_its_place_and_what_was_expected() {
-        let keys = "expected one of `grace`, `timeout`, `rerun`, `fail`, `allow`";
+        let keys = "expected one of `grace`, `timeout`, `rerun`, `tmpdir`, `fail`, `allow`";
         for (text, expected) in [
             ("[leakchek]\n", "p.toml:1:2: unknown key `leakchek`; expected `leakcheck`; did you mean `leakcheck`?"),
             ("leakcheck = 1\n", "p.toml:1:13: `leakcheck` is a table: `[leakcheck]`"),

@@ -27,13 +27,22 @@ struct Rules {
     grace: Option<Duration>,
     timeout: Option<Duration>,
     rerun: Option<Duration>,
+    /// The suite gets a temporary directory of its own.
+    tmpdir: bool,
     fail: Vec<Kind>,
     allowances: Vec<Allowance>,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules { grace: None, timeout: None, rerun: None, fail: vec![Kind::Process], allowances: Vec::new() }
+        Rules {
+            grace: None,
+            timeout: None,
+            rerun: None,
+            tmpdir: true,
+            fail: vec![Kind::Process],
+            allowances: Vec::new(),
+        }
     }
 }
 
@@ -82,6 +91,7 @@ impl Policy {
     pub(super) fn complete(&self, options: &mut Options) {
         options.grace = options.grace.or(self.rules.grace);
         options.timeout = options.timeout.or(self.rules.timeout);
+        options.own_temp_dir &= self.rules.tmpdir;
         if let (false, Some(limit)) = (options.rerun_given, self.rules.rerun) {
             options.rerun = (!limit.is_zero()).then_some(limit);
         }
