@@ -7,6 +7,7 @@ mod browser;
 mod engine;
 mod interrupted;
 mod page;
+mod policy;
 mod running;
 
 use std::fs::File;
