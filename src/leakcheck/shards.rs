@@ -41,28 +41,65 @@ fn checked(index: u32, count: u32) -> Option<Shard> {
     (1..=count).contains(&index).then_some(Shard { index, count })
 }
 
-/// Are these the same suite, but for the shard? Then what to call it: what differs is a star.
+/// Options whose value is a place on one machine.
+const PLACES: [&str; 7] = [
+    "--archive-file",
+    "--workspace-remap",
+    "--extract-to",
+    "--manifest-path",
+    "--target-dir",
+    "--config-file",
+    "--target-dir-remap",
+];
+
+/// Are these the same suite, but for the shard and the machine? Then what to call it: what differs is a star.
 ///
 /// Numbers may differ that are each shard's own, from 0 or from 1: `hash:1/4` and `hash:2/4`, `--shard-index 0` and `1`.
+/// Files may be in different directories.
 pub(super) fn common(one: (&str, Shard), other: (&str, Shard)) -> Option<String> {
+    let (a, b): (Vec<&str>, Vec<&str>) = (one.0.split(' ').collect(), other.0.split(' ').collect());
+    if a.len() != b.len() {
+        return None;
+    }
+    let mut words = Vec::new();
+    let mut place = false;
+    for (a, b) in a.into_iter().zip(b) {
+        words.push(match (a.split_once('='), b.split_once('=')) {
+            _ if a == b => a.to_owned(),
+            _ if place => "*".to_owned(),
+            (Some((name, _)), Some((same, _))) if name == same && PLACES.contains(&name) => format!("{name}=*"),
+            _ if is_same_file(a, b) => format!("*/{}", a.rsplit('/').next()?),
+            _ => word((a, one.1), (b, other.1))?,
+        });
+        place = PLACES.contains(&a);
+    }
+    Some(words.join(" "))
+}
+
+fn is_same_file(a: &str, b: &str) -> bool {
+    a.starts_with('/') && b.starts_with('/') && a.rsplit('/').next() == b.rsplit('/').next()
+}
+
+/// A word that is the same but for each shard's own number.
+fn word(one: (&str, Shard), other: (&str, Shard)) -> Option<String> {
     let (a, b) = (pieces(one.0), pieces(other.0));
     if a.len() != b.len() {
         return None;
     }
     let own = |piece: &str, shard: Shard| Some(piece.parse::<i64>().ok()? - i64::from(shard.index));
-    let mut words = String::new();
+    let mut word = String::new();
     for (a, b) in a.into_iter().zip(b) {
         if a == b {
-            words += a;
+            word += a;
         } else {
             let (x, y) = (own(a, one.1)?, own(b, other.1)?);
             if x != y || !(-1..=0).contains(&x) {
                 return None;
             }
-            words.push('*');
+            word.push('*');
         }
     }
-    Some(words)
+    Some(word)
 }
 
 /// Numbers, and what is between them.
@@ -120,6 +157,14 @@ mod tests {
             ("make check", "make check", Some("make check")),
             ("run -j3 hash:1/4", "run -j4 hash:2/4", None),
             ("run hash:1/4", "run slice:2/4", None),
+            (
+                "run --archive-file /a/x.tar --workspace-remap=/a hash:1/4",
+                "run --archive-file b.tar --workspace-remap=/b hash:2/4",
+                Some("run --archive-file * --workspace-remap=* hash:*/4"),
+            ),
+            ("/home/a/check.sh -q", "/home/b/check.sh -q", Some("*/check.sh -q")),
+            ("/home/a/check.sh -q", "/home/b/test.sh -q", None),
+            ("run --features a", "run --features b", None),
             ("test", "nextest run", None),
             ("run hash:1/4", "run hash:1/4 x", None),
         ] {

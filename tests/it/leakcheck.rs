@@ -9,6 +9,7 @@ mod interrupted;
 mod page;
 mod policy;
 mod running;
+mod shards;
 
 use std::fs::File;
 use std::process::Command;
