@@ -51,6 +51,7 @@
 
 mod adopt;
 mod arguments;
+mod below;
 mod blame;
 mod check;
 mod facts;
