@@ -19,7 +19,7 @@ use super::{blame, kin};
 use crate::leakcheck::below::{Below, Trace};
 use crate::leakcheck::facts::{Blame, Outcome};
 use crate::leakcheck::run_dir::RunDir;
-use crate::leakcheck::suite::{CargoTest, Executable, Listing};
+use crate::leakcheck::suite::{CargoTest, Executable, Listing, documentation_filter};
 use crate::leakcheck::{Leak, Options, TestId};
 use crate::sys::supervise::say_all;
 
@@ -49,6 +49,8 @@ struct Suspect<'a> {
     id: TestId,
     /// `None` for a documentation test.
     executable: Option<&'a Executable>,
+    /// For a documentation test.
+    filter: Vec<String>,
 }
 
 pub(super) fn find(
@@ -74,11 +76,12 @@ pub(super) fn find(
     if cargo.documents() && listing.may_document() && leaks.iter().any(|l| is_open(l) && may_be_documentation(l)) {
         let names = cargo.list_documentation(options, &mut again.below, until).unwrap_or_default();
         let own = leaks.iter().filter(|l| is_open(l)).find_map(|l| l.package.clone());
-        let of = |name: String| {
-            let package = documented(&name, own.as_deref(), listing);
-            Suspect { id: TestId { binary: format!("{package}::doc"), name, attempt: 1 }, executable: None }
+        let of = |name: &String| {
+            let binary = format!("{}::doc", documented(name, own.as_deref(), listing));
+            let filter = documentation_filter(name, &names);
+            Suspect { id: TestId { binary, name: name.clone(), attempt: 1 }, executable: None, filter }
         };
-        let suspects: Vec<Suspect<'_>> = names.into_iter().map(of).collect();
+        let suspects: Vec<Suspect<'_>> = names.iter().map(of).collect();
         again.look(leaks, &suspects, &settings, &mut found);
     }
     kin::find(leaks);
@@ -110,7 +113,7 @@ fn suspects<'a>(leaks: &[Leak], listing: &'a Listing) -> Vec<Suspect<'a>> {
             }
             for name in executable.tests.iter().flatten() {
                 let id = TestId { binary: executable.id.clone(), name: name.clone(), attempt: 1 };
-                let suspect = Suspect { id: id.clone(), executable: Some(executable) };
+                let suspect = Suspect { id: id.clone(), executable: Some(executable), filter: Vec::new() };
                 let first = leak.suspects.is_empty() || leak.suspects.contains(&id);
                 // Only those that are suspected already, if there are such.
                 if first {
@@ -169,7 +172,7 @@ impl Again<'_> {
                     Some(setting) => self.executable(executable, setting, &suspect.id.name),
                     None => continue,
                 },
-                None => self.documentation(&suspect.id.name),
+                None => self.documentation(&suspect.filter),
             };
             self.run_dir.apply(&mut command);
             let until = (Instant::now() + self.limit / PARTS).min(self.until);
@@ -193,9 +196,9 @@ impl Again<'_> {
         command
     }
 
-    fn documentation(&self, name: &str) -> Command {
+    fn documentation(&self, filter: &[String]) -> Command {
         let mut command = self.cargo.cargo(self.options, &["--doc"]);
-        command.args(["--doc", "--"]).args(self.cargo.ignored()).args(["--exact", name]);
+        command.args(["--doc", "--"]).args(self.cargo.ignored()).args(filter);
         command
     }
 

@@ -116,7 +116,11 @@ impl CargoTest {
         }
         again.push("--".into());
         again.extend(self.selection.ignored.word().map(OsString::from));
-        again.extend(["--exact".into(), name.into()]);
+        match listing.is_some_and(|l| l.executables.iter().any(|e| e.id == binary)) {
+            true => again.extend(["--exact".into(), name.into()]),
+            // The line, which hardly any other has: see `documentation_filter`.
+            false => again.extend(name.split_whitespace().next_back().map(OsString::from)),
+        }
         again
     }
 
@@ -253,6 +257,22 @@ impl Listing {
     }
 }
 
+/// The words for rustdoc that choose one documentation test, as well as that can be done.
+///
+/// rustdoc splits what it is given at spaces, so that no whole name can be said, let alone an exact one: what is said are
+/// parts of it that the others do not have.
+pub(in crate::leakcheck) fn documentation_filter(name: &str, all: &[String]) -> Vec<String> {
+    let others = |word: &str| all.iter().filter(|other| *other != name && other.contains(word)).collect::<Vec<_>>();
+    let Some(word) = name.split_whitespace().min_by_key(|word| others(word).len()) else { return Vec::new() };
+    let mut words = vec![word.to_owned()];
+    for other in others(word) {
+        if let Some(skipped) = other.split_whitespace().find(|word| !name.contains(word)) {
+            words.extend(["--skip".to_owned(), skipped.to_owned()]);
+        }
+    }
+    words
+}
+
 /// Does the manifest leave the main function of this target to libtest?
 fn has_libtest(manifest: &Table, kind: &str, name: &str) -> bool {
     let own = |target: &toml::Value| target.get("harness").and_then(toml::Value::as_bool) == Some(false);
@@ -362,4 +382,85 @@ struct Target {
 #[derive(Deserialize)]
 struct Profile {
     test: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(dir: &Path) -> Listing {
+        let mut listing = Listing::default();
+        let manifest = "[package]\nname = 'shop'\n[[test]]\nname = 'own'\nharness = false\n[[test]]\nname = 'it'\n";
+        fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+        for (kind, name, test) in [
+            ("lib", "shop_lib", false),
+            ("lib", "shop_lib", true),
+            ("bin", "server", true),
+            ("test", "it", true),
+            ("test", "own", true),
+            ("example", "show", false),
+            ("proc-macro", "shop_derive", true),
+        ] {
+            let json = serde_json::json!({
+                "reason": "compiler-artifact",
+                "package_id": "path+file:///shop#0.1.0",
+                "manifest_path": dir.join("Cargo.toml"),
+                "target": { "kind": [kind], "name": name, "doctest": kind == "lib", "test": true },
+                "profile": { "test": test, "opt_level": "0" },
+                "executable": if test { Some(dir.join(format!("{name}-1"))) } else { None },
+            });
+            match serde_json::from_value(json).unwrap() {
+                Message::CompilerArtifact(artifact) => listing.take(artifact),
+                _ => unreachable!(),
+            }
+        }
+        listing
+    }
+
+    #[test]
+    fn an_executable_is_called_as_nextest_calls_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let listing = messages(dir.path());
+        let ids: Vec<_> = listing.executables.iter().map(|e| (e.id.as_str(), e.target.join(" "))).collect();
+        let expected = [
+            ("shop", "--lib"),
+            ("shop::bin/server", "--bin server"),
+            ("shop::it", "--test it"),
+            ("shop::own", "--test own"),
+            ("shop", "--lib"),
+        ];
+        assert_eq!(ids, expected.map(|(id, target)| (id, target.to_owned())));
+        let own: Vec<_> = listing.executables.iter().filter(|e| e.tests.is_none()).map(|e| e.id.as_str()).collect();
+        assert_eq!(own, ["shop::own"], "it has a main function of its own, and is never asked");
+        assert!(listing.may_document());
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_no_zero() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut listing = Listing { known: true, ..messages(dir.path()) };
+        assert_eq!(listing.count(), None);
+        listing.executables.retain(|e| e.tests.is_some());
+        assert_eq!(listing.count(), Some(0));
+        listing.executables[0].tests = Some(vec!["a".to_owned()]);
+        assert_eq!((listing.count(), listing.runs(Outcome::Passed).len()), (Some(1), 1));
+        assert_eq!(Listing::default().count(), None, "cargo has not answered");
+    }
+
+    #[test]
+    fn other_messages_and_other_words_are_passed_over() {
+        let text = r#"{"reason":"something-new","x":1}"#;
+        assert!(matches!(serde_json::from_str(text), Ok(Message::Other)));
+        let listed = "a::b: test\nc: benchmark\n\n1 test, 1 benchmark\nall doctests ran in 0.1s\nsrc/lib.rs - x (line 3): test\n";
+        assert_eq!(names(listed), ["a::b", "c", "src/lib.rs - x (line 3)"]);
+    }
+
+    #[test]
+    fn a_documentation_test_is_chosen_by_what_others_do_not_have() {
+        let all = ["src/lib.rs - (line 5)", "src/lib.rs - one (line 15)", "src/a.rs - a (line 5)"].map(str::to_owned);
+        let chosen = |name: &str| documentation_filter(name, &all).join(" ");
+        assert_eq!(chosen(&all[1]), "one");
+        assert_eq!(chosen(&all[2]), "src/a.rs");
+        assert_eq!(chosen(&all[0]), "src/lib.rs --skip one");
+    }
 }

@@ -21,7 +21,7 @@ use super::options::HINTS;
 use super::run_dir::RunDir;
 use super::{Options, Report};
 
-pub(super) use libtest::{CargoTest, Executable, Listing};
+pub(super) use libtest::{CargoTest, Executable, Listing, documentation_filter};
 use nextest::Nextest;
 use words::Line;
 pub(super) use words::quoted;
