@@ -21,6 +21,7 @@ use crate::fixture::Fixture;
 use crate::guardian::handle::{self, Failure, Handle, Request};
 use crate::guardian::start;
 use crate::hooks;
+use crate::journal::{self, Ticket};
 use crate::pty::wiring;
 use crate::ready::Ready;
 use crate::registry;
@@ -66,6 +67,8 @@ pub struct FixtureBuilder {
     /// Instead of a program.
     fake: Option<Mirror>,
     pub(crate) terminal: Option<Setup>,
+    /// Its scope is the process.
+    shared: bool,
 }
 
 impl FixtureBuilder {
@@ -87,6 +90,7 @@ impl FixtureBuilder {
             secrets: Secrets::default(),
             fake: None,
             terminal: None,
+            shared: false,
         }
     }
 
@@ -257,6 +261,12 @@ impl FixtureBuilder {
         self
     }
 
+    /// It belongs to a static.
+    pub(crate) fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
     /// Starts the helper.
     ///
     /// # Errors
@@ -314,10 +324,11 @@ impl FixtureBuilder {
             name.to_string_lossy().into_owned()
         });
         let dir = if self.in_own_dir { own_dir.map(Path::to_owned) } else { self.dir.clone() };
+        let ticket = if self.fake.is_none() { journal::ticket(self.shared) } else { None };
         let request = Request {
             program: self.program.clone(),
             args: self.args.clone(),
-            env: self.environment(),
+            env: self.environment(ticket.as_ref()),
             dir: dir.map(PathBuf::into_os_string),
             ladder: self.policy.ladder(),
             terminal: self.terminal.is_some(),
@@ -344,12 +355,16 @@ impl FixtureBuilder {
             }
         };
         let subject = Subject { label, command, pid: handle.pid(), started, spawned_at: at };
-        let life = Life::new(Box::new(reports));
+        let mut life = Life::new(Box::new(reports));
+        if let Some(ticket) = ticket {
+            ticket.started(&subject, &self.secrets, own_dir);
+            life.ticket = Some(Box::new(ticket));
+        }
         let conversation = Conversation::new(ends, life, subject, self.capacity, &self.unwanted, &self.secrets);
         Ok((conversation, handle))
     }
 
-    fn environment(&self) -> Vec<(OsString, OsString)> {
+    fn environment(&self, ticket: Option<&Ticket>) -> Vec<(OsString, OsString)> {
         let mut all: BTreeMap<OsString, OsString> =
             if self.env_clear { BTreeMap::new() } else { std::env::vars_os().collect() };
         if self.terminal.is_some() && !self.env_clear {
@@ -360,6 +375,10 @@ impl FixtureBuilder {
                 Some(value) => all.insert(key.clone(), value.clone()),
                 None => all.remove(key),
             };
+        }
+        // Who has asked for an empty environment gets it: then others have to know whose it is.
+        if let Some(ticket) = ticket.filter(|_| !self.env_clear) {
+            all.insert(journal::MARKER.into(), ticket.marker().into());
         }
         // A helper that is itself a test binary must never take itself for a guardian.
         all.remove(OsStr::new(MARKER));

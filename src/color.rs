@@ -39,6 +39,12 @@ impl Surroundings {
     }
 }
 
+/// For whoever prints to one stream only, which is a terminal or not.
+#[cfg(feature = "leakcheck")]
+pub(crate) fn is_wanted(terminal: bool) -> bool {
+    Surroundings { terminal, ..Surroundings::look() }.want_color()
+}
+
 /// The report as it is to be printed here and now.
 pub(crate) fn for_printing(report: String) -> String {
     if Surroundings::look().want_color() { painted(&report) } else { report }

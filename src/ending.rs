@@ -15,6 +15,7 @@ use crate::finished::Finished;
 use crate::fixture::Fixture;
 use crate::guardian::keeper::KILL_LIMIT;
 use crate::guardian::protocol::Ladder;
+use crate::journal::By;
 use crate::report::{self, seconds};
 use crate::settings;
 use crate::stop::Stopped;
@@ -71,7 +72,7 @@ impl Fixture {
             }
             ended => self.exit_of(ended, self.limit(), "finish", at)?,
         };
-        self.begin_stop();
+        self.begin_stop(By::Test);
         let stopped = self.await_end(how, "finish", self.policy().ladder().total(), at).await?;
         // Nobody is left who could hold the streams open, except at level L1.
         let look = |state: &mut State| {
@@ -114,9 +115,8 @@ impl Fixture {
     }
 
     /// Asks for the ladder without waiting, so that many can walk theirs at the same time.
-    pub(crate) fn begin_stop(&self) {
-        let over = self.conversation.lock().life.is_over();
-        if over {
+    pub(crate) fn begin_stop(&self, by: By) {
+        if self.is_over_or_begin(by) {
             return;
         }
         let ladder: Ladder = self.policy().ladder();
@@ -125,6 +125,16 @@ impl Fixture {
         }
         // If the keeper does not hear it, it is gone, and the wait says so.
         let _ = self.handle.stop(ladder);
+    }
+
+    /// Is nothing left already? Otherwise its end begins now, by this one.
+    fn is_over_or_begin(&self, by: By) -> bool {
+        let mut state = self.conversation.lock();
+        let over = state.life.is_over();
+        if !over {
+            state.life.claim(by);
+        }
+        over
     }
 
     /// Waits until nothing is left.
@@ -169,8 +179,7 @@ impl Fixture {
     }
 
     pub(crate) async fn kill_in(&self, how: How, at: &'static Location<'static>) -> Result {
-        let over = self.conversation.lock().life.is_over();
-        if !over {
+        if !self.is_over_or_begin(By::Test) {
             // If the keeper does not hear it, it is gone, and the wait says so.
             let _ = self.handle.kill();
         }
@@ -178,7 +187,7 @@ impl Fixture {
     }
 
     pub(crate) async fn stop_in(&self, how: How, at: &'static Location<'static>) -> Result<Stopped> {
-        self.begin_stop();
+        self.begin_stop(By::Test);
         self.await_end(how, "stop", self.policy().ladder().total(), at).await
     }
 
@@ -227,7 +236,7 @@ impl Drop for Fixture {
             self.show_to_the_panicking();
         }
         if !over {
-            self.begin_stop();
+            self.begin_stop(By::Drop);
             // Whatever is wrong now, the keeper and the guardian go on with it; there is nobody to tell.
             let ladder = self.policy().ladder().total();
             let _ = at_once(self.await_end(How::Blocking, "stop", ladder, Location::caller()));
@@ -257,7 +266,7 @@ pub fn stop_all<F: Borrow<Fixture>>(fixtures: impl IntoIterator<Item = F>) -> Re
     let at = Location::caller();
     let fixtures: Vec<F> = fixtures.into_iter().collect();
     for fixture in &fixtures {
-        fixture.borrow().begin_stop();
+        fixture.borrow().begin_stop(By::Test);
     }
     let end = |f: &Fixture| at_once(f.await_end(How::Blocking, "stop", f.policy().ladder().total(), at));
     let results: Vec<Result<Stopped>> = fixtures.iter().map(|f| end(f.borrow())).collect();

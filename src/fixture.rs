@@ -21,6 +21,7 @@ use crate::dialogue::search::Captures;
 use crate::ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guardian::handle::Handle;
+use crate::journal::By;
 use crate::report::{self, Attempt, status};
 use crate::script::Mirror;
 use crate::settings::scaled;
@@ -181,7 +182,7 @@ impl Fixture {
     }
 
     pub(crate) async fn start_again(&mut self, how: How, at: &'static Location<'static>) -> Result {
-        self.begin_stop();
+        self.begin_stop(By::Test);
         self.await_end(how, "restart", self.policy().ladder().total(), at).await?;
         let (conversation, handle) = self.spec.start(self.dir.get().map(TempDir::path), at)?;
         self.conversation = conversation;
@@ -211,7 +212,13 @@ impl Fixture {
     /// When it cannot be made.
     #[track_caller]
     pub fn dir(&self) -> &Path {
-        builder::own_dir(&self.dir)
+        let made = self.dir.get().is_none();
+        let dir = builder::own_dir(&self.dir);
+        // A matcher may ask, too, and then the state is locked.
+        if let Some(state) = self.conversation.try_lock().filter(|_| made) {
+            state.life.has_dir(dir);
+        }
+        dir
     }
 
     /// The same verbs with another total time limit (scaled by `FOSTER_TIMEOUT_SCALE`).

@@ -16,6 +16,7 @@ mod fixture;
 mod futures;
 mod guardian;
 mod hooks;
+mod journal;
 mod level;
 mod logging;
 mod pty;

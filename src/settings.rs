@@ -5,6 +5,7 @@
 //! | `FOSTER_TIMEOUT_SCALE` | every deadline is multiplied by it: `3` on a slow machine, `0.5` on a fast one |
 //! | `FOSTER_REQUIRE` | `L1`, `L2` or `L3`: a spawn fails where this level of containment cannot be had |
 //! | `FOSTER_LOG` | a directory: each fixture writes what it and its helper say into a file of its own, as it happens |
+//! | `FOSTER_LEAKCHECK` | a directory of the leak check's, which sets it: each fixture notes its start and its end there; and each helper finds in `FOSTER_FIXTURE` whose it is |
 //! | `FOSTER_BLESS` | dialogue files get what the programs say; refused where `CI` is set |
 //! | `FOSTER_DISABLE` | any of `guardian`, `cgroup`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
 
@@ -53,6 +54,15 @@ pub(crate) fn required_level() -> Option<&'static str> {
 pub(crate) fn log_dir() -> Option<&'static Path> {
     static DIR: Lazy<Option<PathBuf>> = Lazy::new(|| {
         let dir = std::env::var_os("FOSTER_LOG").filter(|dir| !dir.is_empty())?;
+        std::path::absolute(dir).ok()
+    });
+    DIR.as_deref()
+}
+
+/// Where fixtures note what becomes of them, if the leak check wants to know; means the same wherever the process goes later.
+pub(crate) fn journal_dir() -> Option<&'static Path> {
+    static DIR: Lazy<Option<PathBuf>> = Lazy::new(|| {
+        let dir = std::env::var_os("FOSTER_LEAKCHECK").filter(|dir| !dir.is_empty())?;
         std::path::absolute(dir).ok()
     });
     DIR.as_deref()

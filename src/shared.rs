@@ -39,7 +39,7 @@ impl Shared {
     #[track_caller]
     pub fn get(&self) -> Result<&Fixture> {
         let at = std::panic::Location::caller();
-        self.fixture.get_or_try_init(|| (self.make)().spawn_from(at))
+        self.fixture.get_or_try_init(|| (self.make)().shared().spawn_from(at))
     }
 }
 

@@ -158,6 +158,9 @@ impl State {
                 more |= matches!(self.read(channel), Filled::More(_));
             }
         }
+        if heard && self.life.is_over() {
+            self.note_end();
+        }
         more
     }
 
@@ -325,7 +328,7 @@ impl Conversation {
     }
 
     /// The state, unless somebody else is at it.
-    pub(super) fn try_lock(&self) -> Option<Locked<'_>> {
+    pub(crate) fn try_lock(&self) -> Option<Locked<'_>> {
         match self.state.try_lock() {
             Ok(guard) => Some(self.hold(guard)),
             Err(std::sync::TryLockError::Poisoned(p)) => Some(self.hold(p.into_inner())),

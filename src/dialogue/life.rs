@@ -1,10 +1,12 @@
 //! What became of the helper, as far as somebody who waits for its words needs to know.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::journal::{By, Ticket};
 use crate::stop::{Escapee, Survivor};
 use crate::sys::OwnedFd;
 
@@ -53,11 +55,27 @@ pub(crate) struct Life {
     pub(crate) exited: Option<Exit>,
     pub(crate) gone: Option<Gone>,
     pub(crate) lost: Option<String>,
+    /// To be handed in when nothing more will happen, if the leak check wants to know.
+    pub(crate) ticket: Option<Box<Ticket>>,
 }
 
 impl Life {
     pub(crate) fn new(news: Box<dyn News>) -> Life {
-        Life { news: Some(news), exited: None, gone: None, lost: None }
+        Life { news: Some(news), exited: None, gone: None, lost: None, ticket: None }
+    }
+
+    /// Somebody begins its end.
+    pub(crate) fn claim(&mut self, by: By) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.claim(by);
+        }
+    }
+
+    /// The fixture's own directory was made only now.
+    pub(crate) fn has_dir(&self, dir: &Path) {
+        if let Some(ticket) = &self.ticket {
+            ticket.has_dir(dir);
+        }
     }
 
     /// Where to wait for news, while there may be any.

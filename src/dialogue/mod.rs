@@ -31,6 +31,7 @@ pub(crate) mod attendant;
 pub(crate) mod awaiting;
 pub(crate) mod bells;
 pub(crate) mod channel;
+mod conclusion;
 pub(crate) mod conversation;
 pub(crate) mod escape;
 pub(crate) mod expect;

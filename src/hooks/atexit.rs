@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::guardian::start;
+use crate::journal::By;
 use crate::sys::{exit, process, signals};
 
 /// How much longer than the slowest fixture the exit hook waits for a signal's clean-up to end the process: a little longer
@@ -32,5 +33,5 @@ extern "C" fn at_exit() {
         }
         return;
     }
-    super::end_all();
+    super::end_all(By::Exit);
 }

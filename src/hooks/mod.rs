@@ -5,13 +5,20 @@ pub(crate) mod atexit;
 pub(crate) mod panic;
 pub(crate) mod signal;
 
+use std::time::{Duration, Instant};
+
 use once_cell::sync::OnceCell;
 
 use crate::dialogue::attendant;
 use crate::guardian::{direct, start};
+use crate::journal::{self, By};
 use crate::report;
 use crate::settings;
 use crate::sys::tree::Survivor;
+
+/// How long whoever has ended a helper may take to say how, all of them together, if the leak check wants to know: without a
+/// guardian they are threads, which may not have come so far.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Installs all hooks, at the first spawn of the process.
 ///
@@ -31,7 +38,11 @@ pub(crate) fn install() {
 /// Ends every helper: all are asked at once, and the longest grace among them is paid once.
 ///
 /// Takes no lock that a test may hold for long, because a test may be in the middle of anything.
-fn end_all() {
+fn end_all(by: By) {
+    if journal::is_on() {
+        attendant::everyone().iter().for_each(|conversation| conversation.hear_before_the_end());
+        journal::process_ends(by);
+    }
     // The end of its input is the first step of some ladders, and that end is ours to give.
     for conversation in attendant::everyone() {
         conversation.close_stdin();
@@ -45,5 +56,10 @@ fn end_all() {
     match start::goodbye() {
         Ok(survivors) => say(survivors),
         Err(e) => report::say(&format!("the guardian did not confirm the end of all helpers: {e}")),
+    }
+    if journal::is_on() {
+        let deadline = Instant::now() + LAST_WORDS;
+        attendant::everyone().iter().for_each(|conversation| conversation.note_end(deadline));
+        journal::flush();
     }
 }

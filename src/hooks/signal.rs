@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::journal::By;
 use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 const STACK: usize = 256 * 1024;
@@ -14,7 +15,7 @@ pub(super) fn install() -> io::Result<()> {
     let Some(news) = signals::catch_endings(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])? else { return Ok(()) };
     let wait = move || {
         if let Some(signal) = signals::next_ending(&news) {
-            super::end_all();
+            super::end_all(By::Signal);
             signals::die_by(signal);
         }
     };

@@ -285,9 +285,9 @@ impl Kind {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EndedBy {
-    /// The test: `stop`, `finish`, `kill`, or the helper's own end that somebody waited for.
+    /// The test: `stop`, `finish`, `kill`; or nobody, because the helper has ended by itself.
     Test,
-    /// The end of the fixture's scope.
+    /// The end of the fixture's scope; for a `shared!` one that is the end of the process.
     Drop,
     /// The exit hook: the process had come to its end.
     Exit,
@@ -297,12 +297,14 @@ pub enum EndedBy {
     Panic,
     /// The guardian: the test process was gone.
     Guardian,
+    /// The leak check: it was still alive, and is among the leaks.
+    Check,
 }
 
 impl EndedBy {
-    /// Did nobody in the test end it?
+    /// Did nobody in the test end it? What the check had to end is a leak, and not late as well.
     pub(super) fn is_late(self) -> bool {
-        !matches!(self, EndedBy::Test | EndedBy::Drop)
+        !matches!(self, EndedBy::Test | EndedBy::Drop | EndedBy::Check)
     }
 }
 
@@ -315,6 +317,7 @@ impl fmt::Display for EndedBy {
             EndedBy::Signal => "a signal hook",
             EndedBy::Panic => "the panic hook",
             EndedBy::Guardian => "the guardian",
+            EndedBy::Check => "the leak check",
         })
     }
 }
@@ -367,6 +370,12 @@ pub struct Leftover {
     /// The tests that ran when it was made: one is an answer, several are suspects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestId>,
+    /// The fixture whose own directory it is, or is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixture: Option<FixtureRef>,
+    /// How it came about, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The policy allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<Allowed>,
@@ -394,6 +403,17 @@ pub struct PolicyNote {
     pub place: Place,
     /// What is the matter with it.
     pub what: String,
+}
+
+/// How often an allowance was for a finding: so that a merge can tell which of them no shard has needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowanceUse {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is for, in words.
+    pub what: String,
+    /// How many findings it was for.
+    pub matched: u32,
 }
 
 /// Milliseconds since 1970, as the files have them.

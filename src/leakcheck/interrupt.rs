@@ -1,4 +1,5 @@
-//! The end of an interrupted run: everything below is asked to leave, from the top down, and then made to.
+//! The end of a run that is interrupted or out of time: everything below is asked to leave, from the top down, and then
+//! made to.
 //!
 //! A test runner that is asked ends its tests, and a second request means "at once" to many programs; so nobody is asked
 //! twice, and nobody who has a parent left: each process is asked when it becomes our child.
@@ -7,7 +8,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::check::Check;
+use super::deed;
 use super::leak::Leak;
+use super::progress::Line;
 use crate::report::{seconds, signal_name};
 use crate::sys::supervise::{Request, say_all};
 use crate::sys::{process, procfs, signals};
@@ -24,6 +27,15 @@ const SETTLING: Duration = Duration::from_millis(500);
 /// has put into the background ignores Ctrl-C.
 const TOLD: Duration = Duration::from_secs(2);
 
+/// Why the suite is ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cause {
+    /// Somebody has asked for it.
+    Request(Request),
+    /// It has taken longer than this.
+    TimeUp(Duration),
+}
+
 /// Who is asked when, and who is reported.
 struct Round {
     began: Instant,
@@ -37,45 +49,69 @@ struct Round {
 /// Ends the suite and what it has started, as politely as they let us, except for what must be killed.
 ///
 /// The leaks: orphans that did not end by themselves at once, and whatever has not ended when it was asked.
-/// A second request cuts the waiting short.
-pub(super) fn end(check: &mut Check, request: Request) -> Vec<Leak> {
+/// A second request cuts the waiting short. What the policy spares is left alone, and is among the leaks.
+pub(super) fn end(check: &mut Check<'_>, cause: Cause, line: &mut Line) -> Vec<Leak> {
     let own_group = procfs::stat(process::own_pid()).map(|s| s.group);
+    let mut found = spare(check);
     let mut round = Round {
         began: Instant::now(),
         orphans: check.children().into_iter().filter(|pid| *pid != check.suite).collect(),
-        told: own_group.filter(|_| request.from_terminal),
+        told: own_group.filter(|_| matches!(cause, Cause::Request(request) if request.from_terminal)),
         asked: BTreeSet::new(),
     };
-    let mut found: Vec<Leak> = Vec::new();
     let mut announced = false;
     while !check.is_empty() {
         let passed = round.began.elapsed();
         let settled = passed >= SETTLING;
-        let insists = check.notices.next_request().is_some() && settled;
+        let insists = check.notices.next_request().is_some() && (settled || matches!(cause, Cause::TimeUp(_)));
         let over = insists || passed >= PATIENCE;
         if over || (settled && !announced) {
+            let mut more: Vec<Leak> = Vec::new();
             for stat in check.alive() {
                 let reported = found.iter().any(|l| l.is(stat.pid, stat.start));
                 if !reported && (over || round.orphans.contains(&stat.pid)) {
-                    found.extend(check.describe(&stat));
+                    more.extend(check.describe(&stat));
                 }
             }
+            // Only now: what the suite had started to stay may have become an orphan since.
+            deed::set_aside(check, &mut more);
+            found.append(&mut more);
         }
         if over {
             break;
         }
         if settled && !announced {
             announced = true;
-            let (name, left) = (signal_name(request.signal), seconds(PATIENCE.saturating_sub(passed)));
-            say_all(&format!(
-                "leakcheck: interrupted by {name}; what still runs has {left} to end, a second signal ends it now\n"
-            ));
+            let why = match cause {
+                Cause::Request(request) => format!("interrupted by {}", signal_name(request.signal)),
+                Cause::TimeUp(_) => "all of it has been asked to end".to_owned(),
+            };
+            let (left, again) = (
+                seconds(PATIENCE.saturating_sub(passed)),
+                if matches!(cause, Cause::TimeUp(_)) { "a" } else { "a second" },
+            );
+            line.erase();
+            say_all(&format!("leakcheck: {why}; what still runs has {left} to end, {again} signal ends it now\n"));
         }
         round.ask(&check.children(), passed);
         let next = [SETTLING, TOLD, PATIENCE].into_iter().find(|d| *d > passed).unwrap_or(PATIENCE);
         check.await_notice(round.began + next);
     }
+    for leak in &mut found {
+        leak.deed.terminated = round.asked.contains(&i32::try_from(leak.pid).unwrap_or(0));
+    }
     found
+}
+
+/// The orphans that the policy spares: they are not even asked.
+fn spare(check: &mut Check<'_>) -> Vec<Leak> {
+    let suite = check.suite;
+    let own = process::own_pid();
+    let orphans: Vec<_> = check.alive().into_iter().filter(|s| s.parent == own && s.pid != suite).collect();
+    let mut leaks: Vec<Leak> = orphans.iter().filter_map(|stat| check.describe(stat)).collect();
+    deed::set_aside(check, &mut leaks);
+    leaks.retain(|leak| leak.deed.spared);
+    leaks
 }
 
 impl Round {

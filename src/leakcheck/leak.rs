@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Ground;
 use super::facts::{Allowed, Blame, Deed, Escape, FixtureRef, Holding, Kind, Outcome, Place, TestId, millis, unix_ms};
-use super::options::HINTS;
+use super::lineage::{Line, Origin};
 use crate::sys::{details, procfs};
 
 /// A command line that is longer is cut: it is there to be recognized.
@@ -71,6 +72,9 @@ pub struct Leak {
     /// Is the last of them the suite itself?
     #[serde(default)]
     pub(super) ancestors_complete: bool,
+    /// Itself and they, with all that was noted: for whoever finds the test. Not in the file.
+    #[serde(skip)]
+    pub(super) line: Line,
     /// How it got away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) escapes: Vec<Escape>,
@@ -95,15 +99,20 @@ pub struct Leak {
 
 impl Leak {
     /// Reads what the kernel knows, now: it forgets it with the process. The rest is found later.
-    pub(super) fn read(stat: &procfs::Stat) -> Leak {
+    ///
+    /// The test is the one in whose process the leak was born, whatever its own environment says by now.
+    pub(super) fn read(stat: &procfs::Stat, line: Line, ground: &mut Ground) -> Leak {
         let procfs::Stat { pid, start, state, group, session, .. } = *stat;
         let age = details::age(start);
-        let hints = details::variables(pid, &HINTS);
-        let hint = |name: &str| hints.as_ref()?.get(name).cloned();
-        let name = hint("NEXTEST_TEST_NAME");
-        let attempt = hint("NEXTEST_ATTEMPT").and_then(|n| n.parse().ok()).unwrap_or(1);
-        let test = name.map(|name| TestId { binary: hint("NEXTEST_BINARY_ID").unwrap_or_default(), name, attempt });
-        Leak {
+        let own = ground.marks(stat);
+        let told = |name: &str| line.marks(name).or(own.as_ref());
+        let hint = |name: &str| told(name)?.get(name).cloned();
+        let of_test = told("NEXTEST_TEST_NAME");
+        let of_test = |name: &str| of_test?.get(name).cloned();
+        let attempt = of_test("NEXTEST_ATTEMPT").and_then(|n| n.parse().ok()).unwrap_or(1);
+        let binary = || of_test("NEXTEST_BINARY_ID").unwrap_or_default();
+        let test = of_test("NEXTEST_TEST_NAME").map(|name| TestId { binary: binary(), name, attempt });
+        let mut leak = Leak {
             kind: Kind::Process,
             blame: if test.is_some() { Blame::Environment } else { Blame::Nobody },
             test,
@@ -125,9 +134,10 @@ impl Leak {
             state,
             group,
             session,
-            ancestors: Vec::new(),
-            ancestors_complete: false,
-            escapes: if hints.is_none() { vec![Escape::Environment] } else { Vec::new() },
+            ancestors: line.names(),
+            ancestors_complete: line.complete && line.born.len() > 1,
+            line: Line::default(),
+            escapes: Vec::new(),
             holds: Vec::new(),
             fixture: None,
             transcript: Vec::new(),
@@ -135,7 +145,16 @@ impl Leak {
             fix: String::new(),
             again: None,
             allowed: None,
-        }
+        };
+        ground.gather(&mut leak, stat, &line, own.as_ref());
+        leak.line = line;
+        leak
+    }
+
+    /// The test process that it comes from: the outermost one whose executable `is_test` knows. [`looks_like_a_test`](super::lineage::looks_like_a_test) knows
+    /// cargo's by their places; whoever has a list of them knows better.
+    pub(super) fn origin(&self, is_test: impl Fn(&Path) -> bool) -> Option<Origin> {
+        self.line.origin(is_test)
     }
 
     pub(super) fn is(&self, pid: i32, start: u64) -> bool {
@@ -269,6 +288,7 @@ pub(super) mod tests {
             session: 9,
             ancestors: vec!["it-77aa (pid 40)".into(), "cargo-nextest (pid 39)".into()],
             ancestors_complete: true,
+            line: Line::default(),
             escapes: vec![Escape::Session, Escape::Ignores(vec!["SIGTERM".into()])],
             holds: vec![Holding::Listener("tcp 127.0.0.1:8080".into())],
             fixture: None,

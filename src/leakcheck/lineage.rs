@@ -1,76 +1,274 @@
 //! Who started whom, noted while it can still be seen.
 //!
 //! The kernel forgets a parent when it ends: the orphan's parent is then the subreaper, which is us.
-//! There is no event for "somebody below you has forked", and looking again and again would cost every suite something.
-//! So a look is taken when an event comes anyway, an orphan's end or the suite's, and often the answer remains "unknown".
+//! There is no event for "somebody below you has forked", so looks are taken [at times](super::pace), and what was born and
+//! has lost its parent between two of them remains "unknown".
+//!
+//! What a process says about itself is noted when it is first seen as well: a later `exec`, a title written over the
+//! environment, or its end would hide it.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use crate::sys::procfs;
-
-/// Orphans may end thousands of times a second. A look costs some ten microseconds per process.
-const PAUSE: Duration = Duration::from_millis(50);
+use super::facts::unix_ms;
+use super::options::HINTS;
+use crate::sys::tasks::{self, Below};
+use crate::sys::{details, procfs};
 
 /// More than this is not remembered.
 const ENOUGH: usize = 20_000;
 
+/// How often an environment that reads empty is asked for again: some processes have really none.
+const ASK_AGAIN: u32 = 20;
+
+/// How many executables of one process are remembered: a process may call `exec` without end.
+const EXECUTABLES: usize = 4;
+
 /// A process for ever: its number and its start.
 type Key = (i32, u64);
 
+/// What the environment of a process says about where it comes from: those of the [`HINTS`] that it has.
+pub(super) type Marks = BTreeMap<String, String>;
+
+/// What is asked of the kernel about a process that a look has found.
+pub(super) trait Eyes {
+    /// The file that it executes.
+    fn executable(&mut self, pid: i32) -> Option<PathBuf>;
+    /// `None` if nothing can be read, which says nothing: right after a fork it reads empty (E11).
+    fn marks(&mut self, pid: i32) -> Option<Marks>;
+    /// The name of a thread.
+    fn thread(&mut self, pid: i32, thread: i32) -> Option<String>;
+    /// The pipes that are its standard output and error.
+    fn outputs(&mut self, pid: i32) -> Vec<String>;
+}
+
+/// The real ones.
+#[derive(Debug)]
+pub(super) struct Proc;
+
+impl Eyes for Proc {
+    fn executable(&mut self, pid: i32) -> Option<PathBuf> {
+        details::executable(pid)
+    }
+
+    fn marks(&mut self, pid: i32) -> Option<Marks> {
+        details::variables(pid, &HINTS)
+    }
+
+    fn thread(&mut self, pid: i32, thread: i32) -> Option<String> {
+        tasks::name(pid, thread)
+    }
+
+    fn outputs(&mut self, pid: i32) -> Vec<String> {
+        [1, 2].into_iter().filter_map(|fd| details::descriptor(pid, fd)).filter(|link| is_pipe(link)).collect()
+    }
+}
+
+/// Does whoever reads from it wait for as long as somebody holds this?
+pub(super) fn is_pipe(link: &str) -> bool {
+    link.starts_with("pipe:") || link.starts_with("socket:")
+}
+
 #[derive(Debug)]
 struct Known {
-    comm: String,
+    born: Born,
     /// `None` for a child of ours.
     parent: Option<Key>,
+    /// How often its environment has been asked for since its last `exec`.
+    asked: u32,
+    /// Of its program: see [`procfs::Stat::image`].
+    image: u64,
+}
+
+/// A process as it was when it was first seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Born {
+    pub(super) pid: i32,
+    pub(super) start: u64,
+    /// The name, as it was last seen.
+    pub(super) comm: String,
+    /// What it has executed, the first first.
+    pub(super) executables: Vec<PathBuf>,
+    /// The thread that started it, if its parent had several and this was not the main one: libtest gives a test's name to
+    /// the thread that runs it, and the kernel cuts it to 15 bytes.
+    pub(super) thread: Option<String>,
+    /// `None` as long as nothing could be read.
+    pub(super) marks: Option<Marks>,
+    pub(super) group: i32,
+    /// If it runs tests: the pipes that are its standard output and error.
+    pub(super) outputs: Vec<String>,
+}
+
+impl Born {
+    /// Is it known to run tests: one of nextest's, or a test binary of cargo's?
+    pub(super) fn runs_tests(&self) -> bool {
+        self.mark("NEXTEST_TEST_NAME").is_some() || self.executables.iter().any(|exe| looks_like_a_test(exe))
+    }
+
+    pub(super) fn mark(&self, name: &str) -> Option<&String> {
+        self.marks.as_ref()?.get(name)
+    }
+}
+
+/// `target/debug/deps/it-0123456789abcdef`
+pub(super) fn looks_like_a_test(executable: &Path) -> bool {
+    let in_deps = executable.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps");
+    // One that was built again while it ran is `… (deleted)`.
+    let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let hash = name.trim_end_matches(" (deleted)").rsplit_once('-').map_or("", |(_, hash)| hash);
+    in_deps && hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The test process that a leak comes from, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The file that the test process executed.
+    pub(super) executable: PathBuf,
+    pub(super) pid: u32,
+    /// The thread of it that started the leak, or the ancestor through which the leak comes from it, if that was not the
+    /// main thread: the first 15 bytes of the test's name, unless the test has named a thread of its own.
+    pub(super) thread: Option<String>,
+    /// When that was; a clock tick, which is 10 ms, may be missing.
+    pub(super) started_unix_ms: Option<u64>,
+}
+
+/// Somebody and its ancestors at its birth, itself first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Line {
+    pub(super) born: Vec<Born>,
+    /// Is the last of them the suite itself? Otherwise the parent of the last one is unknown.
+    pub(super) complete: bool,
+}
+
+impl Line {
+    /// For people: the ancestors, the nearest first.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |(below, born): (&Born, &Born)| match &below.thread {
+            Some(thread) if born.runs_tests() => {
+                format!("{} (pid {}, thread {})", born.comm, born.pid, thread.escape_debug())
+            }
+            _ => format!("{} (pid {})", born.comm, born.pid),
+        };
+        self.born.iter().zip(self.born.iter().skip(1)).map(name).collect()
+    }
+
+    /// What the environment of the outermost process says that names one of this: whatever runs tests below a test, and
+    /// says so in the environment, belongs to that test.
+    pub(super) fn marks(&self, name: &str) -> Option<&Marks> {
+        self.born.iter().rev().find(|born| born.mark(name).is_some())?.marks.as_ref()
+    }
+
+    /// The outermost process that executes something of which `is_test` says that it runs tests.
+    pub(super) fn origin(&self, is_test: impl Fn(&Path) -> bool) -> Option<Origin> {
+        let found = self.born.iter().enumerate().rev();
+        let of = |born: &Born| born.executables.iter().find(|exe| is_test(exe)).cloned();
+        let (at, executable) = found.filter_map(|(at, born)| Some((at, of(born)?))).next()?;
+        let child = at.checked_sub(1).and_then(|below| self.born.get(below));
+        let age = child.and_then(|child| details::age(child.start));
+        Some(Origin {
+            executable,
+            pid: self.born[at].pid.unsigned_abs(),
+            thread: child.and_then(|child| child.thread.clone()),
+            started_unix_ms: age.and_then(|age| std::time::SystemTime::now().checked_sub(age)).map(unix_ms),
+        })
+    }
 }
 
 /// See the module's description.
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
     known: BTreeMap<Key, Known>,
-    last: Option<Instant>,
 }
 
 impl Lineage {
-    /// Looks below `root`, unless that was done a moment ago.
-    pub(super) fn look_at_times(&mut self, root: i32) {
-        if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
-            self.note(&procfs::descendants(root));
-            self.last = Some(Instant::now());
-        }
-    }
-
     /// Notes what a look has shown. A parent that is known is never forgotten for a later one: that is a foster parent.
-    pub(super) fn note(&mut self, seen: &[procfs::Stat]) {
-        let keys: BTreeMap<i32, Key> = seen.iter().map(|s| (s.pid, (s.pid, s.start))).collect();
+    pub(super) fn note(&mut self, seen: &[Below], eyes: &mut dyn Eyes) {
+        let now: BTreeMap<i32, &procfs::Stat> = seen.iter().map(|b| (b.stat.pid, &b.stat)).collect();
         if self.known.len() + seen.len() > ENOUGH {
-            self.known.retain(|key, _| keys.get(&key.0) == Some(key));
+            self.forget(&now);
         }
-        for stat in seen {
-            let parent = keys.get(&stat.parent).copied();
-            let known =
-                self.known.entry((stat.pid, stat.start)).or_insert_with(|| Known { comm: String::new(), parent });
-            // It changes with `exec`.
-            known.comm.clone_from(&stat.comm);
+        for Below { stat, thread } in seen {
+            let key = (stat.pid, stat.start);
+            let mut changed = false;
+            let known = self.known.entry(key).or_insert_with(|| {
+                changed = true;
+                let parent = now.get(&stat.parent);
+                // A thread that ends leaves its children to the main one, and only if that has ended, to another.
+                let told = parent.is_some_and(|p| *thread != p.pid && !matches!(p.state, 'Z' | 'X'));
+                Known {
+                    parent: parent.map(|p| (p.pid, p.start)),
+                    asked: 0,
+                    image: stat.image,
+                    born: newborn(stat, told.then_some(*thread), eyes),
+                }
+            });
+            // What has ended has no memory, and was no other program for that.
+            if changed || known.born.comm != stat.comm || (known.image != stat.image && stat.image != 0) {
+                known.born.comm.clone_from(&stat.comm);
+                known.born.group = stat.group;
+                known.image = stat.image;
+                known.asked = 0;
+                // It may be in the middle of its `exec`, when the new one reads empty: the old one's "none" is no answer.
+                known.born.marks = known.born.marks.take().filter(|marks| !marks.is_empty());
+                if known.born.executables.len() < EXECUTABLES {
+                    let exe = eyes.executable(stat.pid);
+                    known.born.executables.extend(exe.filter(|exe| known.born.executables.last() != Some(exe)));
+                }
+            }
+            known.ask(stat, eyes);
         }
     }
 
-    /// The ancestors of a process below us, the nearest first, and whether the last of them is `top`, the suite itself.
-    ///
-    /// Otherwise the parent of the last one, or of the process itself, is unknown.
-    pub(super) fn ancestors(&self, of: &procfs::Stat, top: i32) -> (Vec<String>, bool) {
-        let mut names = Vec::new();
-        let mut last = of.pid;
-        let mut key = self.known.get(&(of.pid, of.start)).and_then(|known| known.parent);
-        while let Some(at) = key {
-            let Some(known) = self.known.get(&at) else { break };
-            names.push(format!("{} (pid {})", known.comm, at.0));
-            last = at.0;
-            // The number of a parent is taken for the process that had it then, so a circle cannot be; but never hang.
-            key = known.parent.filter(|_| names.len() < 100);
+    /// Forgets who is neither there nor an ancestor of anybody.
+    fn forget(&mut self, now: &BTreeMap<i32, &procfs::Stat>) {
+        let mut kept: BTreeSet<Key> = BTreeSet::new();
+        for stat in now.values() {
+            let mut next = Some((stat.pid, stat.start));
+            while let Some(key) = next.filter(|key| kept.insert(*key)) {
+                next = self.known.get(&key).and_then(|known| known.parent);
+            }
         }
-        (names, last == top)
+        self.known.retain(|key, _| kept.contains(key));
+    }
+
+    /// Somebody below us and its ancestors, as they were when they were born; `top` is the suite itself.
+    pub(super) fn line(&self, of: &procfs::Stat, top: i32) -> Line {
+        let mut line = Line::default();
+        let mut next = Some((of.pid, of.start));
+        while let Some(known) = next.and_then(|key| self.known.get(&key)) {
+            line.born.push(known.born.clone());
+            // The number of a parent is taken for the process that had it then, so a circle cannot be; but never hang.
+            next = known.parent.filter(|_| line.born.len() < 100);
+        }
+        line.complete = line.born.last().is_some_and(|born| born.pid == top);
+        line
+    }
+}
+
+fn newborn(stat: &procfs::Stat, thread: Option<i32>, eyes: &mut dyn Eyes) -> Born {
+    Born {
+        pid: stat.pid,
+        start: stat.start,
+        comm: stat.comm.clone(),
+        executables: Vec::new(),
+        thread: thread.and_then(|thread| eyes.thread(stat.parent, thread)),
+        marks: None,
+        group: stat.group,
+        outputs: Vec::new(),
+    }
+}
+
+impl Known {
+    /// Reads the environment, unless it has told something already.
+    fn ask(&mut self, stat: &procfs::Stat, eyes: &mut dyn Eyes) {
+        if self.born.marks.is_some() || stat.is_zombie() || self.asked >= ASK_AGAIN {
+            return;
+        }
+        self.asked += 1;
+        self.born.marks = eyes.marks(stat.pid);
+        if self.born.outputs.is_empty() && self.born.runs_tests() {
+            self.born.outputs = eyes.outputs(stat.pid);
+        }
     }
 }
 
@@ -78,29 +276,184 @@ impl Lineage {
 mod tests {
     use super::*;
 
-    fn stat(pid: i32, parent: i32, comm: &str) -> procfs::Stat {
+    fn child(pid: i32, parent: i32, thread: i32, comm: &str) -> Below {
         let (group, session, threads) = (pid, pid, 1);
-        procfs::Stat { pid, comm: comm.to_owned(), state: 'S', parent, group, session, threads, start: 7 }
+        let stat = procfs::Stat {
+            pid,
+            comm: comm.to_owned(),
+            state: 'S',
+            parent,
+            group,
+            session,
+            threads,
+            start: 7,
+            image: 1,
+        };
+        Below { stat, thread }
+    }
+
+    fn stat(pid: i32, parent: i32, comm: &str) -> Below {
+        child(pid, parent, parent, comm)
+    }
+
+    /// Sees what it is told to see.
+    #[derive(Default)]
+    struct Fake {
+        marks: BTreeMap<i32, Option<Marks>>,
+        asked: Vec<i32>,
+    }
+
+    impl Eyes for Fake {
+        fn executable(&mut self, pid: i32) -> Option<PathBuf> {
+            Some(format!("/target/debug/deps/{pid}-0123456789abcdef").into())
+        }
+
+        fn marks(&mut self, pid: i32) -> Option<Marks> {
+            self.asked.push(pid);
+            self.marks.get(&pid).cloned().flatten()
+        }
+
+        fn thread(&mut self, _: i32, thread: i32) -> Option<String> {
+            Some(format!("thread {thread}"))
+        }
+
+        fn outputs(&mut self, _: i32) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    fn test_marks(name: &str) -> Option<Marks> {
+        Some([("NEXTEST_TEST_NAME".to_owned(), name.to_owned())].into())
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
     }
 
     #[test]
     fn a_parent_is_remembered_after_its_end() {
         let mut lineage = Lineage::default();
-        lineage.note(&[stat(10, 1, "cargo"), stat(11, 10, "it"), stat(12, 11, "sh")]);
-        lineage.note(&[stat(12, 1, "server"), stat(13, 12, "worker")]);
-        let of = |pid| lineage.ancestors(&stat(pid, 1, ""), 10);
-        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        assert_eq!(of(12), (names(&["it (pid 11)", "cargo (pid 10)"]), true));
-        assert_eq!(of(13), (names(&["server (pid 12)", "it (pid 11)", "cargo (pid 10)"]), true));
+        lineage.note(&[stat(10, 1, "cargo"), stat(11, 10, "it"), stat(12, 11, "sh")], &mut Fake::default());
+        lineage.note(&[stat(12, 1, "server"), stat(13, 12, "worker")], &mut Fake::default());
+        let of = |pid| lineage.line(&stat(pid, 1, "").stat, 10);
+        assert_eq!((of(12).names(), of(12).complete), (names(&["it (pid 11)", "cargo (pid 10)"]), true));
+        assert_eq!(
+            (of(13).names(), of(13).complete),
+            (names(&["server (pid 12)", "it (pid 11)", "cargo (pid 10)"]), true)
+        );
     }
 
     #[test]
     fn what_was_not_seen_is_not_made_up() {
         let mut lineage = Lineage::default();
-        lineage.note(&[stat(12, 1, "server"), stat(13, 12, "worker")]);
-        let of = |pid| lineage.ancestors(&stat(pid, 1, ""), 10);
-        assert_eq!(of(12), (Vec::new(), false));
-        assert_eq!(of(13), (vec!["server (pid 12)".to_owned()], false));
-        assert_eq!(of(99), (Vec::new(), false));
+        lineage.note(&[stat(12, 1, "server"), stat(13, 12, "worker")], &mut Fake::default());
+        let of = |pid| lineage.line(&stat(pid, 1, "").stat, 10);
+        assert_eq!((of(12).names(), of(12).complete), (Vec::new(), false));
+        assert_eq!((of(13).names(), of(13).complete), (names(&["server (pid 12)"]), false));
+        assert_eq!(of(99), Line::default());
+    }
+
+    /// E11: an environment that reads empty right after the fork is asked again, and never taken for "none".
+    #[test]
+    fn e11_an_empty_environment_is_asked_again_and_what_was_told_is_kept() {
+        let mut lineage = Lineage::default();
+        let mut eyes = Fake::default();
+        let seen = [stat(10, 1, "it")];
+        let told = |lineage: &Lineage| lineage.line(&stat(10, 1, "").stat, 10).marks("NEXTEST_TEST_NAME").cloned();
+        for _ in 0..3 {
+            lineage.note(&seen, &mut eyes);
+            assert_eq!(told(&lineage), None);
+        }
+        eyes.marks.insert(10, test_marks("a::b"));
+        lineage.note(&seen, &mut eyes);
+        assert_eq!(told(&lineage), test_marks("a::b"));
+        assert_eq!(eyes.asked.len(), 4);
+        // From now on it is known, whatever becomes of the process.
+        eyes.marks.insert(10, None);
+        lineage.note(&seen, &mut eyes);
+        lineage.note(&[stat(10, 1, "execed")], &mut eyes);
+        assert_eq!(told(&lineage), test_marks("a::b"));
+        assert_eq!(eyes.asked.len(), 4);
+    }
+
+    /// One that has none at all is not asked for ever; and one that had no test is asked again after an `exec`.
+    #[test]
+    fn whoever_has_nothing_to_tell_is_not_asked_for_ever() {
+        let mut lineage = Lineage::default();
+        let mut eyes = Fake::default();
+        for _ in 0..ASK_AGAIN + 5 {
+            lineage.note(&[stat(10, 1, "it")], &mut eyes);
+        }
+        assert_eq!(eyes.asked.len(), ASK_AGAIN as usize);
+        eyes.marks.insert(11, Some(Marks::new()));
+        for comm in ["tokio-rt", "tokio-rt", "it-77"] {
+            lineage.note(&[stat(11, 1, comm)], &mut eyes);
+        }
+        assert_eq!(eyes.asked.iter().filter(|pid| **pid == 11).count(), 2, "before and after the exec");
+        // Another program may have the same name; in the middle of the `exec` there is nothing to be read.
+        eyes.marks.insert(11, None);
+        let mut same_name = stat(11, 1, "it-77");
+        same_name.stat.image = 2;
+        lineage.note(&[same_name.clone()], &mut eyes);
+        eyes.marks.insert(11, test_marks("a::b"));
+        lineage.note(&[same_name], &mut eyes);
+        assert_eq!(lineage.line(&stat(11, 1, "").stat, 11).marks("NEXTEST_TEST_NAME").cloned(), test_marks("a::b"));
+    }
+
+    #[test]
+    fn the_thread_that_started_the_topmost_one_below_the_test_is_the_tests() {
+        let mut lineage = Lineage::default();
+        lineage.note(
+            &[stat(10, 1, "cargo"), stat(11, 10, "it"), child(12, 11, 110, "sh"), child(13, 12, 120, "server")],
+            &mut Fake::default(),
+        );
+        // Its thread has ended since, and it is listed under the main one: what was noted at first stays.
+        lineage.note(&[stat(11, 10, "it"), stat(12, 11, "sh")], &mut Fake::default());
+        let line = lineage.line(&stat(13, 1, "").stat, 10);
+        let origin = line.origin(|exe| exe.ends_with("11-0123456789abcdef")).unwrap();
+        assert_eq!((origin.pid, origin.thread.as_deref()), (11, Some("thread 110")));
+        assert_eq!(origin.executable, Path::new("/target/debug/deps/11-0123456789abcdef"));
+        let outermost = line.origin(looks_like_a_test).unwrap();
+        assert_eq!((outermost.pid, outermost.thread), (10, None));
+        assert_eq!(line.origin(|_| false), None);
+        assert_eq!(line.names()[1], "it (pid 11, thread thread 110)");
+    }
+
+    /// A child that is seen first when its thread is gone, or when the main thread is, tells nothing.
+    #[test]
+    fn a_thread_that_says_nothing_is_not_believed() {
+        let mut lineage = Lineage::default();
+        let mut headless = stat(11, 10, "it");
+        headless.stat.state = 'Z';
+        lineage.note(&[stat(10, 1, "cargo"), headless, child(12, 11, 110, "a")], &mut Fake::default());
+        lineage.note(&[stat(20, 1, "it"), stat(21, 20, "b")], &mut Fake::default());
+        for pid in [12, 21] {
+            assert_eq!(lineage.line(&stat(pid, 1, "").stat, 10).born[0].thread, None, "{pid}");
+        }
+    }
+
+    #[test]
+    fn who_is_forgotten_is_nobodys_ancestor() {
+        let mut lineage = Lineage::default();
+        lineage.note(&[stat(10, 1, "cargo"), stat(11, 10, "it"), stat(12, 11, "sh")], &mut Fake::default());
+        let orphan = stat(12, 1, "sh");
+        lineage.forget(&[(12, &orphan.stat)].into());
+        assert_eq!(lineage.line(&orphan.stat, 10).names(), names(&["it (pid 11)", "cargo (pid 10)"]));
+        lineage.forget(&BTreeMap::new());
+        assert!(lineage.known.is_empty());
+    }
+
+    #[test]
+    fn a_test_binary_is_known_by_its_place() {
+        for (path, is) in [
+            ("/x/target/debug/deps/it-0123456789abcdef", true),
+            ("/x/target/debug/deps/it-0123456789abcdef (deleted)", true),
+            ("/x/target/debug/it-0123456789abcdef", false),
+            ("/x/target/debug/deps/it-0123456789abcde", false),
+            ("/x/target/debug/deps/it-0123456789abcdeg", false),
+            ("/usr/bin/sh", false),
+        ] {
+            assert_eq!(looks_like_a_test(Path::new(path)), is, "{path}");
+        }
     }
 }

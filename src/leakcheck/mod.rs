@@ -50,21 +50,34 @@
 //! Linux, with `/proc`.
 
 mod adopt;
+#[cfg(test)]
+mod alone;
 mod arguments;
 mod below;
 mod blame;
 mod check;
+mod deed;
+mod evidence;
 mod facts;
+mod hang;
 mod interrupt;
+mod journal;
+mod late;
 mod leak;
+mod leftovers;
 mod lineage;
 mod merge;
 mod options;
 mod output;
+mod pace;
 mod policy;
+mod progress;
 mod report;
 mod run_dir;
+mod shards;
 mod suite;
+#[cfg(test)]
+mod trials;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -79,8 +92,8 @@ use crate::sys::signals;
 use crate::sys::supervise::say_all;
 
 pub use facts::{
-    Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome, Place,
-    PolicyNote, Shard, TestId, TestRun,
+    AllowanceUse, Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome,
+    Place, PolicyNote, Shard, TestId, TestRun,
 };
 pub use leak::Leak;
 pub use options::Options;
@@ -144,15 +157,22 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match run(&options) {
         Ok(report) => {
-            say_all(&report.to_string());
-            if let Err(e) = output::write(&report, &options) {
-                say_all(&format!("leakcheck: {e}\n"));
+            say_all(&output::for_console(&report));
+            let mut status = report.exit_code();
+            match output::write(&report, &options) {
+                Ok(files) => say_all(&output::whereabouts(&report, &files)),
+                Err(e) => {
+                    say_all(&format!("leakcheck: {e}\n"));
+                    if status == 0 && output::was_asked_for(&options) {
+                        status = COULD_NOT_CHECK;
+                    }
+                }
             }
             if let Some(signal) = report.interrupted() {
                 // So that whoever waits for us, a shell for instance, sees that we were interrupted.
                 signals::die_by(signal.as_raw());
             }
-            report.exit_code().into()
+            status.into()
         }
         Err(e) => {
             say_all(&format!("leakcheck: could not check: {e}\n"));
@@ -187,8 +207,9 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn run(options: &Options) -> io::Result<Report> {
     let policy = Policy::load(options).map_err(io::Error::other)?;
     let mut options = options.clone();
-    options.grace = options.grace.or_else(|| policy.grace());
-    let run_dir = RunDir::new()?;
+    policy.complete(&mut options);
+    options.shard = shards::of(&options).map_err(io::Error::other)?;
+    let run_dir = RunDir::new(&options)?;
     let suite = Suite::understand(&options);
     let mut report = check::run(&options, &suite, &policy, &run_dir)?;
     suite.read_tests(&mut report, &run_dir);
@@ -196,5 +217,6 @@ pub fn run(options: &Options) -> io::Result<Report> {
     run_dir.read_leftovers(&mut report);
     blame::find(&mut report, &options, &suite, &run_dir);
     policy.judge(&mut report);
+    policy.write_baseline(&mut report)?;
     Ok(report)
 }

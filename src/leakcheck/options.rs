@@ -10,8 +10,9 @@ use super::facts::Shard;
 /// How long what is alive after the suite's end may take to end by itself.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Variables that cargo and nextest set for one process of theirs; in a leak they tell where it came from.
-pub(super) const HINTS: [&str; 6] = [
+/// Variables that foster, cargo and nextest set for one process of theirs; in a leak they tell where it came from.
+pub(super) const HINTS: [&str; 7] = [
+    "FOSTER_FIXTURE",
     "NEXTEST_TEST_NAME",
     "NEXTEST_BINARY_ID",
     "NEXTEST_ATTEMPT",
@@ -48,7 +49,11 @@ pub struct Options {
     pub(super) policy: Option<PathBuf>,
     pub(super) baseline: Option<PathBuf>,
     pub(super) rerun: Option<Duration>,
+    /// Was that said? Then the policy has no say in it.
+    pub(super) rerun_given: bool,
     pub(super) is_cargo: bool,
+    /// The suite gets a temporary directory of its own.
+    pub(super) own_temp_dir: bool,
 }
 
 /// Where the report's files go.
@@ -90,7 +95,9 @@ impl Options {
             policy: None,
             baseline: None,
             rerun: Some(RERUN),
+            rerun_given: false,
             is_cargo: false,
+            own_temp_dir: true,
         }
     }
 
@@ -152,6 +159,17 @@ impl Options {
     #[must_use]
     pub fn rerun(mut self, limit: Option<Duration>) -> Options {
         self.rerun = limit;
+        self.rerun_given = true;
+        self
+    }
+
+    /// Whether the suite gets a temporary directory of its own (`TMPDIR`), which is looked through and removed at the end;
+    /// it does unless said otherwise.
+    ///
+    /// Without it, files and sockets that are left there are not found.
+    #[must_use]
+    pub fn own_temp_dir(mut self, own: bool) -> Options {
+        self.own_temp_dir = own;
         self
     }
 

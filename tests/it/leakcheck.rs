@@ -3,7 +3,10 @@
 //! The planted suites are the ignored tests in `fixtures/cases.rs`, which use std only. The checker is the xtask of this
 //! workspace, built once and run as a user runs it.
 
+mod browser;
+mod engine;
 mod interrupted;
+mod page;
 mod running;
 
 use std::fs::File;

@@ -14,6 +14,7 @@ mod guardian;
 mod hidings;
 mod hooks;
 mod hostile;
+mod journal;
 mod leakcheck;
 mod long_lived;
 mod proc;

@@ -36,6 +36,12 @@ pub(crate) fn of(pid: i32) -> Option<Activity> {
     below(pid, DEPTH)
 }
 
+/// What one thread of a process is doing.
+#[cfg(feature = "leakcheck")]
+pub(crate) fn of_one(pid: i32, thread: i32) -> Option<Activity> {
+    of_thread(pid, thread, 1)
+}
+
 fn below(pid: i32, depth: usize) -> Option<Activity> {
     let stat = procfs::stat(pid)?;
     let mut activity = of_thread(pid, pid, depth)?;

@@ -48,6 +48,22 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(path)
 }
 
+/// Appends to a file of this user's own, made if it is not there; with one `write`, unless the disk is full.
+///
+/// Never follows a link, and never opens what would keep the caller waiting.
+pub(crate) fn append(path: &Path, mut bytes: &[u8]) -> io::Result<()> {
+    let flags =
+        OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    while !bytes.is_empty() {
+        match write_some(&fd, bytes)? {
+            Some(written) if written > 0 => bytes = &bytes[written..],
+            _ => return Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Reads what is there into `buf`: `Ok(None)` when nothing is there yet, `Ok(Some(0))` at end of file.
 pub(crate) fn read_some(fd: &OwnedFd, buf: &mut [u8]) -> io::Result<Option<usize>> {
     let mut closed = false;
@@ -116,6 +132,16 @@ pub(crate) fn poll<const N: usize>(
         ready[*index] = !entry.revents().is_empty();
     }
     Ok(ready)
+}
+
+/// As [`poll`] for any number of descriptors that are to be read: waits until one of them is ready.
+///
+/// An error is treated like a deadline: the caller looks at what is there.
+#[cfg(feature = "leakcheck")]
+pub(crate) fn await_any(what: &[BorrowedFd<'_>], deadline: Instant) {
+    let mut set: Vec<PollFd<'_>> = what.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let left = || timespec(deadline.saturating_duration_since(Instant::now()));
+    while let Err(rustix::io::Errno::INTR) = rustix::event::poll(&mut set, Some(&left())) {}
 }
 
 /// Are there bytes to be read, before any end of file (`FIONREAD`)?

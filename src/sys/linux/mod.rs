@@ -21,7 +21,11 @@ pub(crate) mod reexec;
 pub(crate) mod signals;
 pub(crate) mod socket;
 #[cfg(feature = "leakcheck")]
+pub(crate) mod sockets;
+#[cfg(feature = "leakcheck")]
 pub(crate) mod supervise;
+#[cfg(feature = "leakcheck")]
+pub(crate) mod tasks;
 pub(crate) mod tree;
 
 pub(crate) use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

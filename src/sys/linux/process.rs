@@ -17,6 +17,11 @@ pub(crate) fn parent_pid() -> i32 {
     rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get())
 }
 
+/// The user that the calling process acts as.
+pub(crate) fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// A handle on a process that can never come to mean another one (pidfd_open(2), Linux 5.3).
 ///
 /// Readable as soon as the process, with all its threads, has ended.

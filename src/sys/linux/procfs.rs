@@ -17,6 +17,8 @@ pub(crate) struct Stat {
     pub(crate) threads: i32,
     /// Clock ticks after boot; with the pid it names one process for ever.
     pub(crate) start: u64,
+    /// Where its environment lies in its memory: somewhere else after an `exec`. Zero if we may not know.
+    pub(crate) image: u64,
 }
 
 impl Stat {
@@ -57,6 +59,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         session: number(3)?,
         threads: number(17)?,
         start: fields.get(19)?.parse().ok()?,
+        image: fields.get(47).and_then(|field| field.parse().ok()).unwrap_or(0),
     })
 }
 

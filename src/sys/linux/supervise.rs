@@ -118,6 +118,18 @@ pub(crate) fn say_all(text: &str) {
     }
 }
 
+/// How many columns the terminal has that standard error is; `None` if it is none, or one that cannot erase a line.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let stderr = rustix::stdio::stderr();
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if dumb || !rustix::termios::isatty(stderr) {
+        return None;
+    }
+    // Zero: whoever made the terminal has not said how wide it is.
+    let width = rustix::termios::tcgetwinsize(stderr).map_or(0, |size| usize::from(size.ws_col));
+    Some(if width == 0 { 80 } else { width })
+}
+
 /// In the child, before `exec`. An `io::Error` made from a number does not allocate. Async-signal-safe.
 fn prepare(mask: &libc::sigset_t, parent: i32) -> io::Result<()> {
     // A kernel that refuses takes away no more than the last resort.

@@ -52,6 +52,20 @@ pub(crate) fn kill_all(
     deadline: Instant,
     reaped: &mut dyn FnMut(i32, ExitStatus),
 ) -> Vec<Survivor> {
+    kill_all_but(spared, &BTreeSet::new(), cgroups, child_ends, deadline, reaped)
+}
+
+/// As [`kill_all`], where the spared may be anywhere in the tree: one that loses its parent is spared as our child, too.
+///
+/// No signal goes to `groups`, those that somebody spared is in: the others in them are killed one by one.
+pub(crate) fn kill_all_but(
+    spared: &BTreeSet<i32>,
+    groups: &BTreeSet<i32>,
+    cgroups: &[Cgroup],
+    child_ends: &OwnedFd,
+    deadline: Instant,
+    reaped: &mut dyn FnMut(i32, ExitStatus),
+) -> Vec<Survivor> {
     let own = process::own_pid();
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -94,7 +108,7 @@ pub(crate) fn kill_all(
             first.get_or_insert_with(process::GoFirst::new);
             freeze_and_kill(own, spared, deadline);
         }
-        kill_each(&children, patient, &mut refused);
+        kill_each(&children, groups, patient, &mut refused);
         // A death in the second generation hands us orphans without telling us, hence the growing time limit.
         let next_look = (Instant::now() + pause).min(deadline);
         let _ = poll([Some((child_ends.as_fd(), Until::Readable))], Some(next_look));
@@ -106,20 +120,27 @@ pub(crate) fn kill_all(
 ///
 /// SIGCONT after SIGTERM, so that a stopped process can act on it.
 pub(crate) fn ask_groups(children: &[i32]) {
-    signal_each(children, &[libc::SIGTERM, libc::SIGCONT], false, &mut BTreeMap::new());
+    signal_each(children, &BTreeSet::new(), &[libc::SIGTERM, libc::SIGCONT], false, &mut BTreeMap::new());
 }
 
 /// SIGKILL to the given children and their groups; for as long as we are `patient`, not to guardians and keepers.
-fn kill_each(children: &[i32], patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
-    signal_each(children, &[libc::SIGKILL], patient, refused);
+fn kill_each(children: &[i32], spared: &BTreeSet<i32>, patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
+    signal_each(children, spared, &[libc::SIGKILL], patient, refused);
 }
 
 /// What guardians and keepers call themselves.
 const OWN_NAMES: [&str; 2] = ["foster-guardian", "foster-keeper"];
 
-fn signal_each(children: &[i32], signals: &[i32], patient: bool, refused: &mut BTreeMap<i32, io::Error>) {
+fn signal_each(
+    children: &[i32],
+    spared: &BTreeSet<i32>,
+    signals: &[i32],
+    patient: bool,
+    refused: &mut BTreeMap<i32, io::Error>,
+) {
     let own_session = process::session(0).unwrap_or(0);
-    let mut groups = BTreeSet::new();
+    // Whose groups have been dealt with, or must not be.
+    let mut groups = spared.clone();
     for pid in children {
         match procfs::stat(*pid) {
             Some(stat) if patient && OWN_NAMES.contains(&stat.comm.as_str()) => {
@@ -174,11 +195,11 @@ fn freeze_and_kill(own: i32, spared: &BTreeSet<i32>, deadline: Instant) {
         let mut seen = BTreeSet::new();
         while let Some(parent) = next.pop() {
             for pid in procfs::children(parent) {
-                if (parent == own && spared.contains(&pid)) || !seen.insert(pid) {
+                if spared.contains(&pid) || !seen.insert(pid) {
                     continue;
                 }
                 if !held.contains_key(&pid) {
-                    let Some(handle) = prove(pid, parent, own, &held) else { continue };
+                    let Some((handle, _)) = prove(pid, parent, own, &held) else { continue };
                     let _ = process::signal_pidfd(handle.as_fd(), libc::SIGSTOP);
                     held.insert(pid, handle);
                 }
@@ -197,18 +218,42 @@ fn freeze_and_kill(own: i32, spared: &BTreeSet<i32>, deadline: Instant) {
 ///
 /// The order matters: open, then read who the parent is, then see that neither has ended meanwhile.
 /// A process that is alive keeps its number, so what was read was read about the process behind the handle.
-fn prove(pid: i32, parent: i32, own: i32, held: &BTreeMap<i32, OwnedFd>) -> Option<OwnedFd> {
+fn prove(pid: i32, parent: i32, own: i32, held: &BTreeMap<i32, OwnedFd>) -> Option<(OwnedFd, Stat)> {
     let handle = process::pidfd(pid).ok()?;
     let stat = procfs::stat(pid)?;
     let parent_alive = parent == own || held.get(&parent).is_some_and(|p| !is_ready(p, Until::Readable));
-    (stat.parent == parent && parent_alive && !is_ready(&handle, Until::Readable)).then_some(handle)
+    (stat.parent == parent && parent_alive && !is_ready(&handle, Until::Readable)).then_some((handle, stat))
+}
+
+/// Handles on those below the caller whom `wanted` names, each proven to be there; on nobody who is spared, or below one.
+///
+/// Who moves during the look may be missed.
+#[cfg(feature = "leakcheck")]
+pub(crate) fn handles(spared: &BTreeSet<i32>, wanted: &dyn Fn(&Stat) -> bool) -> Vec<(Stat, OwnedFd)> {
+    let own = process::own_pid();
+    let mut held: BTreeMap<i32, OwnedFd> = BTreeMap::new();
+    let mut found = Vec::new();
+    let mut next = vec![own];
+    while let Some(parent) = next.pop() {
+        for pid in procfs::children(parent) {
+            if spared.contains(&pid) || held.contains_key(&pid) {
+                continue;
+            }
+            let Some((handle, stat)) = prove(pid, parent, own, &held) else { continue };
+            held.insert(pid, handle);
+            next.push(pid);
+            found.push(stat);
+        }
+    }
+    let wanted = found.into_iter().filter(|stat| wanted(stat));
+    wanted.filter_map(|stat| held.remove(&stat.pid).map(|handle| (stat, handle))).collect()
 }
 
 fn survivors(own: i32, spared: &BTreeSet<i32>, refused: &BTreeMap<i32, io::Error>) -> Vec<Survivor> {
     let mut left = Vec::new();
     let mut next: Vec<i32> = procfs::children(own).into_iter().filter(|pid| !spared.contains(pid)).collect();
     while let Some(pid) = next.pop() {
-        next.extend(procfs::children(pid));
+        next.extend(procfs::children(pid).into_iter().filter(|child| !spared.contains(child)));
         if let Some(stat) = procfs::stat(pid).filter(|s| !s.is_zombie()) {
             left.push(Survivor {
                 pid,
