@@ -4,7 +4,9 @@
 //! workspace, built once and run as a user runs it.
 
 mod browser;
+mod fixtures;
 mod interrupted;
+mod left;
 mod page;
 mod running;
 
