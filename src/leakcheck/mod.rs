@@ -53,6 +53,7 @@ mod adopt;
 #[cfg(test)]
 mod alone;
 mod arguments;
+mod below;
 mod blame;
 mod check;
 mod deed;

@@ -5,7 +5,9 @@
 
 mod browser;
 mod engine;
+mod fixtures;
 mod interrupted;
+mod left;
 mod page;
 mod policy;
 mod running;

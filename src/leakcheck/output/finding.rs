@@ -274,11 +274,20 @@ fn late_rows(helper: &Helper, rows: &mut Vec<(&'static str, String)>) {
 fn left_rows(left: &Leftover, rows: &mut Vec<(&'static str, String)>) {
     match left.tests.as_slice() {
         [test] => {
-            rows.push(("test", format!("{}, the only one that ran when it was made", one_line(&test.to_string()))))
+            let why = if left.fixture.is_some() || left.note.is_some() {
+                ""
+            } else {
+                ", the only one that ran when it was made"
+            };
+            rows.push(("test", format!("{}{why}", one_line(&test.to_string()))));
         }
         [] => rows.push(("test", "unknown: it is not known what ran when it was made".to_owned())),
         _ => test_rows(Finding::Left(left), rows),
     }
+    if let Some(fixture) = &left.fixture {
+        rows.push(("fixture", one_line(&format!("`{}`, spawned at {}", fixture.label, fixture.place))));
+    }
+    rows.extend(left.note.as_ref().map(|note| ("note", one_line(note))));
     let files =
         left.files.map(|n| format!(" in {}", words::count(usize::try_from(n).unwrap_or(usize::MAX), "file", "files")));
     rows.push(("size", format!("{}{}", words::bytes(left.bytes), files.unwrap_or_default())));

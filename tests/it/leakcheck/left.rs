@@ -1,0 +1,99 @@
+//! E9: what a suite leaves in the file system, and that the check itself leaves nothing there.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::fixtures::Reported;
+use super::running::{CASES, Running, have, suite};
+use crate::scene::{LIMIT, read_line};
+
+fn shown(report: &Value) -> Vec<(Value, Value, Value)> {
+    let left = report["leftovers"].as_array().unwrap().iter();
+    left.map(|l| (l["kind"].clone(), l["path"].clone(), l["files"].clone())).collect()
+}
+
+fn expected() -> Vec<(Value, Value, Value)> {
+    vec![
+        (json!("file"), json!("cache"), json!(2)),
+        (json!("file"), json!("left.log"), Value::Null),
+        (json!("socket"), json!("left.sock"), Value::Null),
+    ]
+}
+
+/// Files, a directory and a socket: told, removed, and a warning until somebody wants more.
+#[test]
+fn e9_what_is_left_in_the_temporary_directory_is_told_and_removed() {
+    for (test, expected) in [("leaves_files", expected()), ("leaves_nothing", Vec::new())] {
+        let reported = Reported::new();
+        let tmp = tempfile::tempdir().unwrap();
+        let mut command = reported.checker(&["exec", "--"]);
+        command.arg(&*CASES).env("TMPDIR", tmp.path());
+        let ended = Running::start(suite(command, test), "", "").end();
+        let report = reported.read();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        assert_eq!(shown(&report), expected, "{report:#}");
+        for (_, path, _) in expected {
+            assert!(ended.stderr.contains(path.as_str().unwrap()), "{}", ended.stderr);
+        }
+        assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0, "the check has left something itself");
+    }
+}
+
+/// One test at a time: the one that ran when they were made is the answer, although others ran, too.
+#[test]
+fn e9_what_is_left_is_named_with_the_test() {
+    if !have("cargo-nextest") {
+        return;
+    }
+    let reported = Reported::new();
+    let words = ["--", "nextest", "run", "--test", "cases", "--run-ignored", "only", "-j1", "-E"];
+    let mut command = reported.checker(&words);
+    command.arg("test(=leaves_files) + test(=leaves_nothing) + test(=leaves_a_zombie)");
+    let ended = Running::start(command, "", "").end();
+    let report = reported.read();
+    let context = format!("{report:#}\n{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{context}");
+    assert_eq!(shown(&report), expected(), "{context}");
+    for left in report["leftovers"].as_array().unwrap() {
+        assert_eq!(left["tests"], json!([{ "binary": "foster::cases", "name": "leaves_files" }]), "{context}");
+    }
+}
+
+/// The control: in the directory that everybody uses, nobody is asked what he has left there.
+#[test]
+fn without_a_directory_of_its_own_nothing_is_told() {
+    let reported = Reported::new();
+    let tmp = tempfile::tempdir().unwrap();
+    let mut command = reported.checker(&["--no-temp-dir", "exec", "--"]);
+    command.arg(&*CASES).env("TMPDIR", tmp.path());
+    let ended = Running::start(suite(command, "leaves_files"), "", "").end();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(shown(&reported.read()), []);
+    assert!(tmp.path().join("left.log").exists());
+}
+
+/// However the check ends, as long as it can do something about it, its directory is gone.
+#[test]
+fn the_directory_of_a_run_is_removed_after_an_interruption() {
+    for signal in [None, Some(Signal::INT), Some(Signal::TERM)] {
+        let reported = Reported::new();
+        let tmp = tempfile::tempdir().unwrap();
+        let script = "mkdir \"$TMPDIR/d\"; : > \"$TMPDIR/d/file\"; echo \"$TMPDIR\"; read line";
+        let mut command = reported.checker(&["exec", "--", "sh", "-c", script]);
+        command.env("TMPDIR", tmp.path());
+        let mut running = Running::start(command, "", "");
+        let inner = read_line(File::from(running.stdout()));
+        assert!(Path::new(&inner).starts_with(tmp.path()) && Path::new(&inner).join("d/file").exists(), "{inner}");
+        if let Some(signal) = signal {
+            running.handle.signal(signal);
+            assert!(running.handle.ends_within(LIMIT), "{}", running.stderr());
+        }
+        running.end();
+        assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0, "{signal:?}");
+        // Whoever was interrupted had no occasion to remove anything.
+        assert_eq!(shown(&reported.read()).len(), usize::from(signal.is_none()), "{signal:?}");
+    }
+}
