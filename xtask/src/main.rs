@@ -1,6 +1,7 @@
 //! The tasks of this workspace, run as `cargo xtask NAME`.
 
 mod bench;
+mod clean_runs;
 mod leakcheck;
 mod page;
 mod torture;
@@ -14,6 +15,7 @@ usage: cargo xtask TASK [ARGUMENTS...]
 
   help        this text
   bench       foster beside the limit and its peers, in turns; `--help` says more
+  clean-runs  a clean suite under the leak check, again and again on a busy machine: no false alarm; `--help` says more
   leakcheck   runs the tests and finds processes that they leave behind; `cargo xtask leakcheck --help` says more
   page        the files of a leak check's report, made again from its JSON: `cargo xtask page REPORT DIR`
   torture     random trees of helpers, random ends, and a proof each time that nothing is left; `--help` says more
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     match task.to_str() {
         Some("leakcheck") => leakcheck::run(args),
         Some("bench") => bench::main(&in_utf8(args)),
+        Some("clean-runs") => clean_runs::main(&in_utf8(args)),
         Some("page") => page::main(&in_utf8(args)),
         Some("torture") => torture::main(&in_utf8(args)),
         Some("help" | "-h" | "--help") => {
