@@ -79,6 +79,8 @@ pub mod docs {
     pub mod dialogue_files {}
     #[doc = include_str!("docs/gotchas.md")]
     pub mod gotchas {}
+    #[doc = include_str!("docs/leakcheck.md")]
+    pub mod leakcheck {}
     #[doc = include_str!("docs/performance.md")]
     pub mod performance {}
     #[doc = include_str!("docs/platforms.md")]

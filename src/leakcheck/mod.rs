@@ -12,6 +12,8 @@
 //! - A leak never hides a test failure, and a failure never hides a leak: the suite's own status wins, and the leak is
 //!   printed all the same.
 //!
+//! The kinds of findings, the policy, shards, and recipes for CI are told in [`docs::leakcheck`](crate::docs::leakcheck).
+//!
 //! # In your own xtask
 //!
 //! ```toml
@@ -26,23 +28,25 @@
 //! ```
 //!
 //! `cargo xtask leakcheck` then runs `cargo test --workspace`, `cargo xtask leakcheck -- nextest run` anything else that
-//! cargo can run, and `cargo xtask leakcheck exec -- make check` any command.
+//! cargo can run, and `cargo xtask leakcheck exec -- make check` any command. A package that has no xtask gets one by
+//! `cargo foster leakcheck init`, and `cargo install foster --features leakcheck` brings it as `cargo foster leakcheck`.
 //!
 //! # Exit status
 //!
 //! | status | meaning |
 //! |---|---|
-//! | 0 | the suite succeeded, and nothing was left |
+//! | 0 | the suite succeeded, and nothing was left that fails the check |
 //! | the suite's own, or 128 + N when signal N killed it | the suite failed, with or without leaks |
-//! | 23 | the suite succeeded and left something alive |
-//! | 24 | the check could not be made: no `/proc`, no subreaper, the suite could not be started |
+//! | 23 | the suite succeeded and left something |
+//! | 24 | it could not be checked as required: no `/proc`, a mistake in the policy, a suite that cannot be started, a shard that is missing |
+//! | 4 | the suite succeeded and no test ran |
+//! | 124 | the time was up |
 //! | 2 | the arguments make no sense |
 //!
 //! # Limits
 //!
 //! What the suite asks *another* service to start (systemd, a container engine, a compiler cache that runs already) is
-//! not below this process, so it is not seen. What is started by the suite to stay, such as a compiler cache's server,
-//! is a leak.
+//! not below this process, so it is not seen.
 //! If the check itself is killed with SIGKILL, the command that it runs is sent SIGTERM, but nobody looks any more.
 //!
 //! # Platforms

@@ -3,6 +3,7 @@
 //! The planted suites are the ignored tests in `fixtures/cases.rs`, which use std only. The checker is the xtask of this
 //! workspace, built once and run as a user runs it.
 
+mod adoption;
 mod browser;
 mod engine;
 mod fixtures;

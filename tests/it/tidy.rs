@@ -200,6 +200,7 @@ fn markdown_has_one_sentence_per_line() {
         "src/docs/containment.md",
         "src/docs/dialogue-files.md",
         "src/docs/gotchas.md",
+        "src/docs/leakcheck.md",
         "src/docs/performance.md",
         "src/docs/platforms.md",
     ] {

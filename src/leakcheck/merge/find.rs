@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::leakcheck::Report;
 use crate::leakcheck::output::json;
 
-/// CI systems put each artifact into a directory of its own, and few put those into others.
-const DEPTH: usize = 4;
+/// CI systems put each artifact into a directory of its own, and Bazel's are as deep as the source.
+const DEPTH: usize = 24;
 
 /// A report, and where it was.
 #[derive(Debug)]

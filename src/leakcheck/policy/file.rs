@@ -306,6 +306,18 @@ expires = 2027-01-31
         assert_eq!(logs.expires, Some(Date::constant(2027, 1, 31)));
     }
 
+    /// The example in the documentation.
+    #[test]
+    fn the_policy_that_is_shown_is_understood() {
+        let page = include_str!("../../docs/leakcheck.md");
+        let shown = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let rules = read(shown, Path::new("p.toml")).unwrap();
+        assert_eq!((rules.fail.len(), rules.allowances.len()), (2, 3));
+        for key in KEYS {
+            assert!(shown.contains(key), "{key} is not shown");
+        }
+    }
+
     #[test]
     fn an_empty_file_has_the_defaults() {
         assert_eq!(read("", Path::new("p")).unwrap().fail, [Kind::Process]);
