@@ -44,6 +44,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), &json!({}));
         }
+        browser.call("Page.setLifecycleEventsEnabled", &json!({ "enabled": true }));
         browser
     }
 
@@ -73,8 +74,11 @@ impl Browser {
     /// Shows a page, and returns when it is loaded, which is after its script.
     pub(super) fn open(&mut self, page: &Path) {
         self.events.clear();
-        self.call("Page.navigate", &json!({ "url": format!("file://{}", page.display()) }));
-        while !self.events.iter().any(|e| e["method"] == "Page.loadEventFired") {
+        let params = json!({ "url": format!("file://{}", page.display()) });
+        let loader = self.call("Page.navigate", &params)["loaderId"].clone();
+        // The load of this page, and not of the empty one before it.
+        let loaded = |e: &Value| e["params"]["name"] == "load" && e["params"]["loaderId"] == loader;
+        while !self.events.iter().any(loaded) {
             let message = self.next();
             self.events.push(message);
         }
