@@ -176,4 +176,16 @@ fn five_thousand_tests(browser: &mut Browser) {
     browser.press("Home", 36);
     assert!(browser.text(CHOSEN).starts_with("test module_0::test_0: test passed"));
     browser.assert_quiet(&page);
+    what_is_forbidden_is_refused_and_seen(browser, &page);
+}
+
+/// The control: were anything of the page's to be fetched or run that is not its own, it would be refused, and noticed here.
+fn what_is_forbidden_is_refused_and_seen(browser: &mut Browser, page: &Path) {
+    let hostile = "<img src='http://127.0.0.1:9/x' onerror='document.title = 1'>";
+    browser.evaluate(&format!("document.body.insertAdjacentHTML('beforeend', \"{hostile}\")"));
+    let complaints = browser.complaints(page);
+    let refused = |word: &str| complaints.iter().any(|c| c.to_string().contains(word));
+    assert!(refused("img-src") || refused("default-src"), "{complaints:#?}");
+    assert!(refused("inline event handler"), "{complaints:#?}");
+    assert_ne!(browser.text("document.title"), "1");
 }
