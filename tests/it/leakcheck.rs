@@ -5,12 +5,14 @@
 
 mod browser;
 mod engine;
-mod fixtures;
 mod files;
+mod fixtures;
 mod interrupted;
+mod leaky;
 mod left;
 mod page;
 mod running;
+mod suites;
 
 use std::fs::File;
 use std::process::Command;
