@@ -8,7 +8,9 @@ pub(super) fn of(options: &Options) -> Result<Option<Shard>, String> {
     let number = |name: &str| std::env::var(name).ok();
     let bazel = bazel(number("TEST_SHARD_INDEX").as_deref(), number("TEST_TOTAL_SHARDS").as_deref());
     let args = options.args.iter().map(|word| word.to_string_lossy().into_owned());
-    let partition = if options.is_cargo { partition(args) } else { None };
+    // Without cargo, an archive is run by `cargo-nextest nextest run`.
+    let knows_partitions = options.is_cargo || std::path::Path::new(&options.program).ends_with("cargo-nextest");
+    let partition = if knows_partitions { partition(args) } else { None };
     match (options.shard, partition) {
         (Some(given), Some(partition)) if given != partition => Err(format!(
             "`--shard {given}` is said, and the suite's `--partition` says {partition}; leave `--shard` out"

@@ -356,7 +356,7 @@ fn join(leaks: &mut [Leak], seen: &[(TestId, Trace)]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::thread::tests::executable_of;
+    use super::super::thread::tests::{below, executable_of};
     use super::*;
     use crate::leakcheck::leak::tests::{sample, stranger};
 
@@ -420,7 +420,7 @@ mod tests {
         let listing = Listing { executables: vec![it, unit, other], known: true, ..Listing::default() };
         let names =
             |leak: Leak| -> Vec<String> { suspects(&[leak], &listing).into_iter().map(|s| s.id.name).collect() };
-        let born = Leak { ancestors: vec!["it-0123456789ab (pid 3)".into()], ..stranger(1) };
+        let born = below(&[("it-0123456789abcdef", None)]);
         assert_eq!(names(Leak { suspects: vec![test("c")], ..born.clone() }), ["c", "a", "b"]);
         assert_eq!(names(born), ["a", "b", "c"]);
         assert_eq!(names(Leak { package: Some("shop".into()), ..stranger(1) }), ["u", "a", "b", "c"]);

@@ -1,5 +1,8 @@
 //! The thread on which a leak was started: libtest gives it the name of its test, and the kernel keeps 15 bytes of that.
 
+use std::fs;
+use std::path::Path;
+
 use super::blame;
 use crate::leakcheck::facts::Blame;
 use crate::leakcheck::suite::{Executable, Listing};
@@ -22,22 +25,13 @@ pub(super) struct Birth<'a> {
 
 /// The outermost ancestor that is a test executable of this run: what runs tests below a test belongs to that test.
 pub(super) fn birth<'a>(leak: &Leak, listing: &'a Listing) -> Option<Birth<'a>> {
-    leak.ancestors.iter().rev().find_map(|ancestor| {
-        let (name, rest) = ancestor.rsplit_once(" (pid ")?;
-        let executable = executable(name, listing)?;
-        let thread = rest.split_once(", thread ").map(|(_, thread)| thread.strip_suffix(')').unwrap_or(thread));
-        Some(Birth { executable, thread: thread.map(str::to_owned) })
-    })
-}
-
-/// The one whose file begins like this: the kernel keeps 15 bytes of its name, too.
-fn executable<'a>(name: &str, listing: &'a Listing) -> Option<&'a Executable> {
-    let is = |e: &&Executable| {
-        let file = e.path.file_name().map(|f| f.to_string_lossy()).unwrap_or_default();
-        if name.len() < KEPT { file == name } else { file.starts_with(name) }
+    let known = |exe: &Path| {
+        // What the kernel shows has no symbolic links in it.
+        let is = |e: &&Executable| e.path == exe || fs::canonicalize(&e.path).is_ok_and(|path| path == exe);
+        listing.executables.iter().find(is)
     };
-    let mut found = listing.executables.iter().filter(is);
-    found.next().filter(|_| found.next().is_none())
+    let origin = leak.origin(|exe| known(exe).is_some())?;
+    Some(Birth { executable: known(&origin.executable)?, thread: origin.thread })
 }
 
 /// The tests of an executable whose threads have this name.
@@ -67,6 +61,7 @@ pub(super) fn find(leaks: &mut [Leak], listing: &Listing) {
 pub(super) mod tests {
     use super::*;
     use crate::leakcheck::leak::tests::stranger;
+    use crate::leakcheck::lineage::{Born, Line};
 
     pub(in crate::leakcheck::blame) fn executable_of(file: &str, id: &str, tests: &[&str]) -> Executable {
         Executable {
@@ -89,12 +84,32 @@ pub(super) mod tests {
         Listing { executables: vec![it, unit], known: true, ..Listing::default() }
     }
 
-    fn born(ancestors: &[&str]) -> Leak {
-        let mut leaks = [Leak { ancestors: ancestors.iter().map(|a| (*a).to_owned()).collect(), ..stranger(9) }];
+    /// A process below others, the nearest first: what each executes, and the thread of it that started the one before.
+    pub(in crate::leakcheck::blame) fn below(chain: &[(&str, Option<&str>)]) -> Leak {
+        let started_by = chain.iter().map(|(_, thread)| *thread).chain([None]);
+        let executables = [&[("server", None)], chain].concat();
+        let born = executables.iter().zip(started_by).zip(1..).map(|(((file, _), thread), pid)| Born {
+            pid,
+            start: 1,
+            comm: String::new(),
+            executables: vec![format!("/t/debug/deps/{file}").into()],
+            thread: thread.map(str::to_owned),
+            marks: None,
+            group: 1,
+            outputs: Vec::new(),
+        });
+        Leak { line: Line { born: born.collect(), complete: true }, ..stranger(1) }
+    }
+
+    fn born(chain: &[(&str, Option<&str>)]) -> Leak {
+        let mut leaks = [below(chain)];
         find(&mut leaks, &listing());
         let [leak] = leaks;
         leak
     }
+
+    const IT: &str = "it-0123456789abcdef";
+    const UNIT: &str = "shop-fedcba9876543210";
 
     fn names(leak: &Leak) -> Vec<String> {
         leak.suspects.iter().map(ToString::to_string).collect()
@@ -103,9 +118,7 @@ pub(super) mod tests {
     #[test]
     fn a_name_that_one_test_has_blames_it() {
         for (thread, test) in [("carts::full", "carts::full"), ("orders::are_los", "orders::are_lost")] {
-            let chain =
-                ["sh (pid 3)".to_owned(), format!("it-0123456789ab (pid 2, thread {thread})"), "cargo (pid 1)".into()];
-            let leak = born(&chain.each_ref().map(String::as_str));
+            let leak = born(&[("sh", None), (IT, Some(thread)), ("cargo", None)]);
             assert_eq!(leak.test.unwrap().to_string(), format!("{test} in shop::it"));
             assert_eq!((leak.blame, leak.suspects.len()), (Blame::Thread, 0));
         }
@@ -113,7 +126,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_name_that_several_have_makes_them_suspects() {
-        let leak = born(&["it-0123456789ab (pid 2, thread orders::are_kep)"]);
+        let leak = born(&[(IT, Some("orders::are_kep"))]);
         assert_eq!(names(&leak), ["orders::are_kept in shop::it", "orders::are_kept_long in shop::it"]);
         assert_eq!((leak.test, leak.blame), (None, Blame::Binary));
     }
@@ -122,23 +135,23 @@ pub(super) mod tests {
     fn a_name_that_no_test_has_blames_nobody() {
         // The second is shorter than what is kept, so it is a whole name.
         for thread in ["worker", "carts::ful", "tests::full"] {
-            let leak = born(&[&format!("it-0123456789ab (pid 2, thread {thread})")]);
+            let leak = born(&[(IT, Some(thread))]);
             assert_eq!((leak.test, leak.blame, leak.suspects.len()), (None, Blame::Binary, 0), "{thread}");
         }
-        let leak = born(&["sh (pid 4, thread carts::full)", "make (pid 2)"]);
+        let leak = born(&[("sh", Some("carts::full")), ("make", None)]);
         assert_eq!((leak.test, leak.blame), (None, Blame::Nobody));
     }
 
     #[test]
     fn a_name_may_be_cut_in_the_middle_of_a_character() {
-        let leak = born(&["it-0123456789ab (pid 2, thread ünüsülü::\u{fffd})"]);
+        let leak = born(&[(IT, Some("ünüsülü::\u{fffd}"))]);
         assert_eq!(leak.test.unwrap().name, "ünüsülü::äöü");
     }
 
     #[test]
     fn the_outermost_test_process_counts() {
-        let inner = "shop-fedcba98765 (pid 4, thread tests::full)";
-        let leak = born(&[inner, "cargo (pid 3)", "it-0123456789ab (pid 2, thread carts::full)", "cargo (pid 1)"]);
+        let inner = (UNIT, Some("tests::full"));
+        let leak = born(&[inner, ("cargo", None), (IT, Some("carts::full")), ("cargo", None)]);
         assert_eq!(leak.test.unwrap().to_string(), "carts::full in shop::it");
     }
 }

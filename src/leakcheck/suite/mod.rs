@@ -51,23 +51,22 @@ impl Suite {
     }
 
     /// The command that runs it, with what makes it tell more.
-    pub(super) fn command(&self, options: &Options, _run_dir: &RunDir) -> Command {
+    pub(super) fn command(&self, options: &Options, run_dir: &RunDir) -> Command {
         match &self.kind {
             Kind::Nextest(nextest) => {
                 let mut command = program(options);
-                command.args(nextest.args());
+                command.args(nextest.args(run_dir.path()));
                 command
             }
             Kind::Cargo(_) | Kind::Other => options.suite(),
         }
     }
 
-    /// Fills in which tests ran, when, and how they went; and which shard this is.
-    pub(super) fn read_tests(&self, report: &mut Report, _run_dir: &RunDir) {
+    /// Fills in which tests ran, when, and how they went.
+    pub(super) fn read_tests(&self, report: &mut Report, run_dir: &RunDir) {
         match &self.kind {
             Kind::Nextest(nextest) => {
-                report.shard = report.shard.or_else(|| nextest.shard());
-                if let Some(junit) = nextest.junit(report.started_unix_ms) {
+                if let Some(junit) = nextest.junit(run_dir.path(), report.started_unix_ms) {
                     report.tests_run = Some(junit.count);
                     report.tests = junit.runs;
                 }
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_not_nextest_is_started_as_it_is() {
-        let run_dir = RunDir::new().unwrap();
+        let run_dir = RunDir::new(&Options::default()).unwrap();
         for words in [&["test", "x", "--", "--exact"][..], &["+nightly", "nextest", "list"]] {
             let options = Options::cargo(words.iter().copied());
             let command = Suite::understand(&options).command(&options, &run_dir);

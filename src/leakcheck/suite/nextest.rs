@@ -9,12 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use tempfile::TempDir;
 use toml::Table;
 
 use super::junit::{self, Junit};
 use super::words::{self, Line, NEXTEST, Word};
-use crate::leakcheck::Shard;
 
 /// A run of nextest's.
 #[derive(Debug)]
@@ -22,10 +20,7 @@ pub(super) struct Nextest {
     /// What stands before its own words: `+nightly nextest --color never run`.
     head: Vec<OsString>,
     own: Vec<OsString>,
-    words: Vec<Word>,
     behind: Option<Vec<OsString>>,
-    /// Where our configuration is, and the file that nextest writes by it. `None` if there is no room for it.
-    ours: Option<TempDir>,
     /// Where the user's own configuration has it written, and when that was last done.
     theirs: Option<(PathBuf, Option<SystemTime>)>,
 }
@@ -41,15 +36,18 @@ impl Nextest {
         head.extend(line.before);
         head.push(line.subcommand.into());
         let theirs = users_file(&words).map(|path| (path.clone(), written(&path)));
-        Some(Nextest { head, own: line.own, words, behind: line.behind, ours: configuration().ok(), theirs })
+        Some(Nextest { head, own: line.own, behind: line.behind, theirs })
     }
 
     /// The arguments, with ours behind the user's: of several tool configurations, the first has precedence.
-    pub(super) fn args(&self) -> Vec<OsString> {
+    ///
+    /// The configuration and the file that nextest writes by it are in `dir`.
+    pub(super) fn args(&self, dir: &Path) -> Vec<OsString> {
         let mut args = [self.head.as_slice(), &self.own].concat();
-        if let Some(dir) = &self.ours {
+        // Without it, less is known; the run is the same.
+        if let Ok(config) = configure(dir) {
             let mut value = OsString::from("foster:");
-            value.push(dir.path().join("nextest.toml"));
+            value.push(config);
             args.extend(["--tool-config-file".into(), value]);
         }
         if let Some(behind) = &self.behind {
@@ -59,17 +57,9 @@ impl Nextest {
         args
     }
 
-    /// Which part of a suite this is: `hash:1/4`, `count:1/4`, `slice:1/4`.
-    pub(super) fn shard(&self) -> Option<Shard> {
-        let text = words::value(&self.words, &["--partition"])?.to_str()?;
-        let (index, count) = text.rsplit_once(':')?.1.split_once('/')?;
-        let shard = Shard { index: index.trim().parse().ok()?, count: count.trim().parse().ok()? };
-        (1..=shard.count).contains(&shard.index).then_some(shard)
-    }
-
     /// What this run has written down; never what an earlier one has.
-    pub(super) fn junit(&self, not_before: u64) -> Option<Junit> {
-        let ours = self.ours.as_ref().map(|dir| dir.path().join("junit.xml")).filter(|path| path.exists());
+    pub(super) fn junit(&self, dir: &Path, not_before: u64) -> Option<Junit> {
+        let ours = Some(dir.join(OURS)).filter(|path| path.exists());
         let path = ours.or_else(|| {
             let (path, before) = self.theirs.clone()?;
             (written(&path)? != before.unwrap_or(SystemTime::UNIX_EPOCH)).then_some(path)
@@ -106,15 +96,19 @@ impl Nextest {
     }
 }
 
-/// A configuration of our own in a directory of our own.
-fn configuration() -> io::Result<TempDir> {
-    let dir = tempfile::Builder::new().prefix("foster-nextest-").tempdir()?;
-    let path = fs::canonicalize(dir.path())?.join("junit.xml");
+/// The file that nextest writes by our configuration.
+const OURS: &str = "nextest.xml";
+
+/// Makes our configuration; where it is.
+fn configure(dir: &Path) -> io::Result<PathBuf> {
+    let dir = fs::canonicalize(dir)?;
+    let path = dir.join(OURS);
     let path = path.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
     // Every escape of JSON's strings is one of TOML's.
     let quoted = serde_json::to_string(path)?;
-    fs::write(dir.path().join("nextest.toml"), format!("[profile.default.junit]\npath = {quoted}\n"))?;
-    Ok(dir)
+    let config = dir.join("nextest.toml");
+    fs::write(&config, format!("[profile.default.junit]\npath = {quoted}\n"))?;
+    Ok(config)
 }
 
 fn written(path: &Path) -> Option<SystemTime> {
@@ -202,7 +196,8 @@ mod tests {
     fn what_the_user_wrote_is_passed_through_and_ours_is_behind_it() {
         let rest = ["--color", "never", "run", "-E", "test(run)", "--profile=ci", "-p", "shop", "--", "--skip", "x"];
         let suite = nextest(&rest);
-        let args = suite.args();
+        let dir = tempfile::tempdir().unwrap();
+        let args = suite.args(dir.path());
         let config = args[11].to_str().unwrap().strip_prefix("foster:").unwrap().to_owned();
         let mut expected = os(&["+stable", "nextest"]);
         expected.extend(os(&rest[..8]));
@@ -220,18 +215,6 @@ mod tests {
         for rest in [&["list"][..], &["run", "--no-run"], &["--version"], &[], &["archive", "--archive-file", "run"]] {
             assert!(Nextest::understand(Vec::new(), &os(rest)).is_none(), "{rest:?}");
         }
-    }
-
-    #[test]
-    fn a_partition_is_a_shard() {
-        let shard = |text: &str| nextest(&["r", "--partition", text]).shard().map(|s| (s.index, s.count));
-        for text in ["hash:2/4", "count:2/4", "slice:2/4"] {
-            assert_eq!(shard(text), Some((2, 4)));
-        }
-        for text in ["hash:0/4", "hash:5/4", "hash", "2/4", "hash:a/b"] {
-            assert_eq!(shard(text), None, "{text}");
-        }
-        assert_eq!(nextest(&["run"]).shard(), None);
     }
 
     #[test]
@@ -270,10 +253,10 @@ mod tests {
         fs::write(&path, text).unwrap();
         let before = written(&path);
         let began = 1_795_544_946_852;
-        let suite = |before| Nextest { theirs: Some((path.clone(), before)), ours: None, ..nextest(&["run"]) };
-        assert!(suite(before).junit(began).is_none(), "it has not been written since");
-        assert!(suite(None).junit(began).is_some(), "the control: a new file is read");
-        assert!(suite(None).junit(began + 1).is_none(), "it tells of another run");
+        let suite = |before| Nextest { theirs: Some((path.clone(), before)), ..nextest(&["run"]) };
+        assert!(suite(before).junit(Path::new("/nonexistent"), began).is_none(), "it has not been written since");
+        assert!(suite(None).junit(Path::new("/nonexistent"), began).is_some(), "the control: a new file is read");
+        assert!(suite(None).junit(Path::new("/nonexistent"), began + 1).is_none(), "it tells of another run");
     }
 
     #[test]

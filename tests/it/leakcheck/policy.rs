@@ -106,16 +106,23 @@ fn e5_a_suite_that_hangs_is_ended_with_124() {
     assert_status(&project.script(&["--timeout", "50"], "true"), 0);
 }
 
-/// nextest says so itself.
+/// nextest says so itself; `cargo test` is content, and has shown nothing.
 #[test]
 fn e5_no_test_is_4() {
-    if !have("cargo-nextest") {
-        return;
-    }
     // Built before, so that what is awaited is no build.
     assert!(CASES.is_file());
-    let ended = run(checker(&["--", "nextest", "run", "--test", "cases", "-E", "none()"]));
-    assert_status(&ended, 4);
+    let quiet = ["--no-report", "--", "test", "--quiet", "--test", "cases", "--"];
+    let none = run(checker(&[&quiet[..], &["there_is_no_such_test"]].concat()));
+    assert_status(&none, 4);
+    // The control.
+    assert_status(&run(checker(&[&quiet[..], &["--ignored", "--exact", "leaves_nothing"]].concat())), 0);
+    if have("cargo-nextest") {
+        let nextest = ["--no-report", "--", "nextest", "run", "--test", "cases", "--run-ignored", "all", "-E"];
+        assert_status(&run(checker(&[&nextest[..], &["none()"]].concat())), 4);
+        // Nextest can be told to be content as well, and then we are not.
+        assert_status(&run(checker(&[&nextest[..], &["none()", "--no-tests", "pass"]].concat())), 4);
+        assert_status(&run(checker(&[&nextest[..], &["test(=leaves_nothing)"]].concat())), 0);
+    }
 }
 
 #[test]
