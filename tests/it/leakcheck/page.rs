@@ -171,8 +171,8 @@ fn five_thousand_tests(browser: &mut Browser) {
     let page = page(&report(&tests, &helpers, &[leak(Some(&name(4321)), "stays", 21, true)]), &dir);
     browser.open(&page);
     let took = browser.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd").as_f64().unwrap();
-    // A fifth of a second on a machine that does nothing else.
-    assert!(took < 5000.0, "{took} ms until it is drawn");
+    // A fifth of a second on a machine that does nothing else. Were every row in the document, it would be many times that.
+    assert!(took < 8000.0, "{took} ms until it is drawn");
     assert_eq!(browser.text("document.getElementById('shown').textContent"), "7501 of 7501 bars, 1 of 1 findings");
     let rows = browser.evaluate("document.querySelectorAll('#rows .row').length").as_u64().unwrap();
     assert!((10..100).contains(&rows), "{rows} rows are in the document: only those in sight should be");
