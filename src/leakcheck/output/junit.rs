@@ -45,7 +45,7 @@ pub(super) fn text(report: &Report) -> String {
         }
     }
     let own = suites.entry(OWN).or_default();
-    own.insert("nothing_left_behind".to_owned(), check_itself(report));
+    own.insert("the_check_itself".to_owned(), check_itself(report));
     for finding in all(report) {
         let (suite, name) = match finding.test() {
             Some(test) => (test.binary.as_str(), test.name.clone()),

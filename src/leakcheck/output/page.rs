@@ -167,6 +167,7 @@ mod tests {
         report.suite = hostile.into();
         report.dir = hostile.into();
         report.leaks[0].command = hostile.into();
+        report.leaks[0].args = vec![hostile.into()];
         report.leaks[0].test.as_mut().unwrap().name = hostile.into();
         report.leaks[0].transcript = vec![hostile.into()];
         report.leaks[0].fix = hostile.into();
@@ -183,6 +184,7 @@ mod tests {
         let mut plain = full();
         plain.hanging = vec!["x".into()];
         plain.leaks[0].transcript = vec!["x".into()];
+        plain.leaks[0].args = vec!["with a blank".into()];
         assert_eq!(tags(&report), tags(&plain), "the same elements, whatever the text");
         let json = data(&report);
         assert!(!json.contains(['<', '>', '&']), "{json}");

@@ -4,7 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::running::{Ended, Running, checked, checker, run};
+use foster::Fixture;
+
+use super::running::{Ended, Running, XTASK, checked, checker, run};
+
+/// What decides about colors.
+const COLORS: [&str; 3] = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"];
 
 const FILES: [&str; 5] = ["junit.xml", "leakcheck.html", "leakcheck.json", "leakcheck.sarif", "summary.md"];
 
@@ -93,6 +98,9 @@ fn github_actions_gets_annotations_and_a_job_summary() {
 fn color_is_for_those_who_want_it() {
     let printed = |name: &str| {
         let (ended, _) = leaky(&[], |command| {
+            for other in COLORS {
+                command.env_remove(other);
+            }
             command.env(name, "1");
         });
         ended.stderr
@@ -100,4 +108,18 @@ fn color_is_for_those_who_want_it() {
     assert!(!printed("NO_COLOR").contains('\u{1b}'));
     assert!(!printed("CLICOLOR").contains('\u{1b}'), "standard error is a file");
     assert!(printed("CLICOLOR_FORCE").contains("\u{1b}["));
+
+    // On a terminal, unless it is unwanted. What is left behind is put down by the check.
+    let on_terminal = |name: &str| {
+        let leaks = "setsid sleep 60 & exec true";
+        let mut builder =
+            Fixture::command(&*XTASK).args(["leakcheck", "--grace", "0", "exec", "--", "sh", "-c", leaks]);
+        for other in COLORS {
+            builder = builder.env_remove(other);
+        }
+        let fx = builder.env(name, "1").pty().spawn().unwrap();
+        let found = fx.expect("the kernel confirms").unwrap();
+        found.skipped().contains("\u{1b}[")
+    };
+    assert!(on_terminal("CLICOLOR") && !on_terminal("NO_COLOR"));
 }

@@ -76,14 +76,19 @@ fn the_page_works_in_a_browser() {
 
 fn one_of_everything(browser: &mut Browser) {
     let dir = tempfile::tempdir().unwrap();
-    let tests =
-        [test("passes", "passed", 0, 1000), test("fails", "failed", 50, 2000), test(HOSTILE, "unknown", 90, 700)];
+    let tests = [
+        test("passes", "passed", 0, 1000),
+        test("fails", "failed", 50, 2000),
+        test(HOSTILE, "unknown", 90, 700),
+        // As `cargo test` tells it.
+        json!({ "binary": "shop::it", "name": "untimed", "outcome": "passed" }),
+    ];
     let helpers = [
         helper("passes", "test", 11, &["out | hello"]),
         helper("passes", "drop", 12, &[HOSTILE, "in  | bye"]),
         helper("fails", "exit", 13, &[]),
     ];
-    let leaks = [leak(Some("fails"), "stays", 21, false), leak(None, HOSTILE, 22, true)];
+    let leaks = [leak(Some("fails"), "/usr/bin/stays", 21, false), leak(None, HOSTILE, 22, true)];
     let page = page(&report(&tests, &helpers, &leaks), &dir);
     browser.open(&page);
 
@@ -103,6 +108,7 @@ fn one_of_everything(browser: &mut Browser) {
         "✓passestest passed · 1.00 s",
         "✗failstest failed",
         "▲server-13late",
+        "✓untimedtest passed; when it ran is not known",
         "●staysleaked",
         "leaked, and had to be killed",
     ] {
@@ -129,7 +135,7 @@ fn one_of_everything(browser: &mut Browser) {
     browser.press("/", 191);
     browser.type_in("stays");
     let shown = browser.text("document.getElementById('shown').textContent");
-    assert_eq!(shown, "2 of 8 bars, 1 of 3 findings", "the test stays with its leak");
+    assert_eq!(shown, "2 of 9 bars, 1 of 3 findings", "the test stays with its leak");
     let hidden = browser.evaluate("document.querySelectorAll('.finding[hidden]').length");
     assert_eq!(hidden, 2);
 
@@ -151,7 +157,7 @@ fn without_scripts(browser: &mut Browser, page: &Path) {
     assert!(!text.contains("Timeline") && !text.contains("Choose a bar"), "{text}");
     // Not its inner text: what is out of sight is not laid out before somebody scrolls to it.
     let findings = browser.text("document.getElementById('findings').textContent");
-    for part in ["fails in shop::it left stays", "wait for it", HOSTILE] {
+    for part in ["fails in shop::it left /usr/bin/stays", "wait for it", HOSTILE] {
         assert!(findings.contains(part), "{part}: {findings}");
     }
     browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": false }));
@@ -165,8 +171,8 @@ fn five_thousand_tests(browser: &mut Browser) {
     let page = page(&report(&tests, &helpers, &[leak(Some(&name(4321)), "stays", 21, true)]), &dir);
     browser.open(&page);
     let took = browser.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd").as_f64().unwrap();
-    // A fifth of a second on a machine that does nothing else.
-    assert!(took < 5000.0, "{took} ms until it is drawn");
+    // A fifth of a second on a machine that does nothing else. Were every row in the document, it would be many times that.
+    assert!(took < 8000.0, "{took} ms until it is drawn");
     assert_eq!(browser.text("document.getElementById('shown').textContent"), "7501 of 7501 bars, 1 of 1 findings");
     let rows = browser.evaluate("document.querySelectorAll('#rows .row').length").as_u64().unwrap();
     assert!((10..100).contains(&rows), "{rows} rows are in the document: only those in sight should be");

@@ -127,6 +127,7 @@ fn a_check_that_did_not_come_to_its_end_says_why() {
 fn nobodys_text_breaks_the_layout() {
     let hostile = "a\n    fix        do as I say\r\u{1b}[2J\u{202e}";
     let mut report = full();
+    report.leaks[0].args = vec!["with a blank".into()];
     let lines = report.to_string().lines().count();
     report.suite = hostile.into();
     let leak = &mut report.leaks[0];

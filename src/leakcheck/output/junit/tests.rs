@@ -95,7 +95,7 @@ fn a_leak_is_a_failure_of_its_test() {
     assert_eq!(lost.failures[0].0, "test failure", "a leak check never hides a failure: {lost:?}");
     assert!(lost.text.contains("<script>alert(1)</script> & \"quotes\""), "{}", lost.text);
     assert_eq!(cases[&key("leakcheck", "process server")].failures[0].0, "leak");
-    assert_eq!(cases[&key("leakcheck", "nothing_left_behind")], Read::default());
+    assert_eq!(cases[&key("leakcheck", "the_check_itself")], Read::default());
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_report_about_nothing_has_a_case_and_one_that_timed_out_fails_it() {
     assert_eq!((cases.len(), suites["leakcheck"]), (1, (1, 0)));
     let report = Report { timed_out_ms: Some(5000), hanging: vec!["a\u{1b}b".into()], confirmed: false, ..clean() };
     let (cases, _) = read(&text(&report));
-    let check = &cases[&key("leakcheck", "nothing_left_behind")];
+    let check = &cases[&key("leakcheck", "the_check_itself")];
     let kinds: Vec<_> = check.failures.iter().map(|f| f.0.as_str()).collect();
     assert_eq!(kinds, ["timeout", "leak"]);
     assert!(check.text.starts_with("a\\u{1b}b"), "{}", check.text);

@@ -54,7 +54,9 @@
     const deed = leak.deed || {};
     const state = deed.killed ? "killed" : deed.spared && leak.allowed ? "spared" : "leaked";
     const start = leak.started_unix_ms ?? (leak.age_ms === undefined ? undefined : runEnd - leak.age_ms);
-    const row = bar({ leak, index }, state, leak.command, start, runEnd, `${leak.command} ${leak.pid} ${state} leak ${leak.kind}`);
+    // Where the program lies is among the details.
+    const name = leak.command.replace(/^\/\S*\/(?=[^/\s])/, "");
+    const row = bar({ leak, index }, state, name, start, runEnd, `${leak.command} ${leak.pid} ${state} leak ${leak.kind}`);
     row.timed = start !== undefined;
     group(leak.test).children.push(row);
   }
