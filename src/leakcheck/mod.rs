@@ -61,6 +61,7 @@ mod facts;
 mod hang;
 mod interrupt;
 mod leak;
+mod line;
 mod lineage;
 mod merge;
 mod options;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::alone::{alone, awaiting, becomes, has_looked, let_go_after_a_look};
 use super::check::supervise;
 use super::facts::{Blame, Escape};
-use super::lineage::looks_like_a_test;
+use super::line::looks_like_a_test;
 use super::{Leak, Options, Report};
 use crate::sys::{details, process, procfs};
 
