@@ -69,6 +69,7 @@ mod journal;
 mod late;
 mod leak;
 mod leftovers;
+mod line;
 mod lineage;
 mod merge;
 mod options;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::alone::{alone, awaiting, becomes, has_looked, let_go_after_a_look};
 use super::check::supervise;
 use super::facts::{Blame, Escape};
-use super::lineage::looks_like_a_test;
+use super::line::looks_like_a_test;
 use super::{Leak, Options, Report};
 use crate::sys::{details, process, procfs};
 
@@ -201,22 +201,27 @@ fn a_suite_that_hangs_is_described_and_ended() {
     });
 }
 
-/// A daemon that the policy leaves alone is left alone by an end before the time as well.
+/// A daemon that the policy leaves alone is left alone by an end before the time as well, also when it becomes an orphan
+/// only by that.
 #[test]
 fn an_end_before_the_time_leaves_alone_what_is_spared() {
     alone(|| {
         let dir = tempfile::tempdir().unwrap();
-        let script = format!("(setsid sleep 20 &); (setsid sleep 21 &); : > ready; {}; sleep 22", awaiting("go"));
+        let script = format!(
+            "(setsid sleep 20 &); (setsid sleep 21 &); setsid sleep 23 & : > ready; {}; exec sleep 22",
+            awaiting("go")
+        );
         let guide = let_go_after_a_look(dir.path());
         let options = shell(&script).timeout(Duration::from_secs(2));
-        let report = check(&options, dir.path(), &|leak| leak.command == "sleep 20");
+        let report = check(&options, dir.path(), &|leak| leak.command == "sleep 20" || leak.command == "sleep 23");
         guide.join().unwrap();
-        let spared = of(&report, "sleep 20");
-        assert!(spared.deed.spared && is_alive(spared), "{report:#?}");
         let leak = of(&report, "sleep 21");
         assert!(!leak.deed.spared && leak.deed.terminated && !is_alive(leak), "{report:#?}");
-        assert!(report.confirmed);
-        process::signal_child(spared.pid as i32, 9).unwrap();
+        assert_eq!((report.confirmed, report.leaks.len()), (true, 3), "{report:#?}");
+        for spared in ["sleep 20", "sleep 23"].map(|command| of(&report, command)) {
+            assert!(spared.deed.spared && !spared.deed.terminated && is_alive(spared), "{report:#?}");
+            process::signal_child(spared.pid as i32, 9).unwrap();
+        }
     });
 }
 
