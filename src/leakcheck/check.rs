@@ -27,6 +27,8 @@ use crate::sys::{AsFd, OwnedFd, process, procfs, signals, tree};
 pub(super) struct Check<'a> {
     pub(super) notices: Notices,
     pub(super) suite: i32,
+    /// This process.
+    own: procfs::Stat,
     /// Readable when the suite has ended; it is SIGCHLD that tells us, unless the caller has other threads.
     ended: Option<OwnedFd>,
     /// The suite's, once it has ended.
@@ -114,7 +116,9 @@ impl<'a> Check<'a> {
         }
         let failed = |what: String| move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
         process::become_subreaper().map_err(failed("failed to become a child subreaper".to_owned()))?;
-        let before = procfs::children(process::own_pid()).into_iter().collect();
+        let gone = || io::Error::new(io::ErrorKind::Unsupported, "/proc does not show this process");
+        let own = procfs::stat(process::own_pid()).ok_or_else(gone)?;
+        let before = procfs::children(own.pid).into_iter().collect();
         let endings = [signals::SIGINT, signals::SIGTERM, signals::SIGHUP, signals::SIGQUIT];
         let notices = Notices::new(&endings).map_err(failed("failed to make a signalfd".to_owned()))?;
         let child = notices.start(suite).map_err(failed(format!("failed to start `{}`", options.line())))?;
@@ -123,6 +127,7 @@ impl<'a> Check<'a> {
         Ok(Check {
             notices,
             suite,
+            own,
             ended: process::pidfd(suite).ok(),
             status: None,
             before,
@@ -140,6 +145,7 @@ impl<'a> Check<'a> {
 
     /// Waits for the suite's end, reaping orphans and looking at the tree meanwhile. What came first, if something did.
     fn await_suite(&mut self, limit: Option<(Duration, Instant)>) -> Option<Cause> {
+        let mut used = tasks::used();
         loop {
             self.reap();
             // Asked for after the reaping: Ctrl-C reaches the whole foreground group in one step of the kernel's, so a
@@ -153,9 +159,10 @@ impl<'a> Check<'a> {
                 return Some(Cause::TimeUp(limit));
             }
             if self.pace.is_due(now, tasks::last_born) {
-                let used = tasks::used();
                 self.look();
-                self.pace.took(now, tasks::used().saturating_sub(used));
+                // With all that has led to it since the last one.
+                let before = std::mem::replace(&mut used, tasks::used());
+                self.pace.took(now, used.saturating_sub(before));
             }
             let next = self.pace.next();
             let ready = poll(
@@ -256,8 +263,7 @@ impl<'a> Check<'a> {
 
     /// Everybody below us, zombies included, without those from before and what is spared; noted for later.
     pub(super) fn look(&mut self) -> Vec<Below> {
-        let Some(own) = procfs::stat(process::own_pid()) else { return Vec::new() };
-        let found = tasks::below(&own, &|pid| self.before.contains(&pid) || self.spared.contains(&pid));
+        let found = tasks::below(&self.own, &|pid| self.before.contains(&pid) || self.spared.contains(&pid));
         self.lineage.note(&found, &mut Proc);
         found
     }

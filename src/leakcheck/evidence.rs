@@ -196,3 +196,177 @@ pub(super) fn caught(pid: i32) -> Option<Escape> {
     let caught: Vec<String> = REQUESTS.into_iter().filter(|s| manners.catches(*s)).map(signal_name).collect();
     manners.catches(signals::SIGTERM).then_some(Escape::Catches(caught))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{alone, becomes};
+    use super::super::lineage::Lineage;
+    use super::*;
+    use crate::sys::tasks;
+    use std::fs::File;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixListener;
+    use std::process::{Child, Stdio};
+
+    /// A child that does nothing, as the check would describe it; it has ended when this returns.
+    fn described(command: &mut Command, ground: &mut Ground) -> Leak {
+        let mut child = command.spawn().unwrap();
+        let leak = describe(&child, ground);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        leak
+    }
+
+    fn describe(child: &Child, ground: &mut Ground) -> Leak {
+        let pid = child.id() as i32;
+        // What `exec` has not replaced yet is ours.
+        becomes("it is `sleep`", || procfs::stat(pid).is_some_and(|stat| stat.comm == "sleep"));
+        let stat = procfs::stat(pid).unwrap();
+        let mut lineage = Lineage::default();
+        lineage.note(&[tasks::Below { stat: stat.clone(), thread: 0 }], &mut super::super::lineage::Proc);
+        Leak::read(&stat, lineage.line(&stat, 0), ground)
+    }
+
+    fn ground() -> Ground {
+        Ground::new(&Command::new("the suite"))
+    }
+
+    /// Holds this, and nothing else, as its standard input.
+    fn sleeper(stdin: impl Into<Stdio>) -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("20").stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn holds(stdin: impl Into<OwnedFd>, ground: &mut Ground) -> Vec<Holding> {
+        described(&mut sleeper(stdin.into()), ground).holds
+    }
+
+    #[test]
+    fn who_listens_is_told_from_who_is_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let connected = TcpStream::connect(address).unwrap();
+        let path = dir.path().join("x.sock");
+        let unix = UnixListener::bind(&path).unwrap();
+        assert_eq!(holds(tcp.try_clone().unwrap(), &mut ground()), [Holding::Listener(format!("tcp {address}"))]);
+        assert_eq!(holds(connected, &mut ground()), []);
+        assert_eq!(holds(unix, &mut ground()), [Holding::Listener(format!("unix {}", path.display()))]);
+    }
+
+    #[test]
+    fn locks_are_told_from_open_files_and_a_build_lock_from_others() {
+        use rustix::fs::{FlockOperation, flock};
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let build = dir.join("target/debug");
+        std::fs::create_dir_all(&build).unwrap();
+        let file = |path: &Path| File::create(path).unwrap();
+        let (cargo, other, open) = (file(&build.join(".cargo-lock")), file(&dir.join("lock")), file(&dir.join("open")));
+        flock(&cargo, FlockOperation::LockExclusive).unwrap();
+        flock(&other, FlockOperation::LockShared).unwrap();
+        assert_eq!(holds(cargo, &mut ground()), [Holding::BuildLock(build)]);
+        assert_eq!(holds(other, &mut ground()), [Holding::Lock(dir.join("lock"))]);
+        assert_eq!(holds(open, &mut ground()), []);
+        // The file is the same, but this is another open one, through which nobody has locked it.
+        let holder = File::open(dir.join("lock")).unwrap();
+        flock(&holder, FlockOperation::LockShared).unwrap();
+        assert_eq!(holds(file(&dir.join("lock")), &mut ground()), []);
+    }
+
+    #[test]
+    fn deleted_files_and_those_of_the_run_are_told_from_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let file = |name: &str| File::create(dir.join(name)).unwrap();
+        let deleted = file("deleted");
+        std::fs::remove_file(dir.join("deleted")).unwrap();
+        let gone = format!("{} (deleted)", dir.join("deleted").display());
+        assert_eq!(holds(deleted, &mut ground()), [Holding::File(gone.into())]);
+        let mut with_dir = Ground::new(Command::new("the suite").env("TMPDIR", &dir));
+        assert_eq!(holds(file("a"), &mut with_dir), [Holding::File(dir.join("a"))]);
+        assert_eq!(holds(file("a"), &mut ground()), []);
+    }
+
+    /// In a process of its own, whose streams are pipes.
+    #[test]
+    fn whoever_keeps_the_readers_of_the_suite_waiting_is_told() {
+        alone(|| {
+            let streams = |leak: &Leak| leak.escapes.iter().any(|e| matches!(e, Escape::Stdio(_)));
+            let leak =
+                described(Command::new("sleep").arg("20").stdin(Stdio::null()).stdout(Stdio::null()), &mut ground());
+            assert!(leak.escapes.contains(&Escape::Stdio(vec!["stderr".to_owned()])), "{leak:#?}");
+            let leak = described(&mut sleeper(Stdio::null()), &mut ground());
+            assert!(!streams(&leak) && leak.holds.is_empty(), "{leak:#?}");
+            let leak = described(sleeper(Stdio::null()).stdout(Stdio::piped()), &mut ground());
+            assert!(!streams(&leak), "a pipe of its parent's: {leak:#?}");
+            let script = "exec 7>&1 >/dev/null; exec sleep 20";
+            let leak = described(
+                Command::new("sh").args(["-c", script]).stdin(Stdio::null()).stderr(Stdio::null()),
+                &mut ground(),
+            );
+            assert_eq!(leak.holds, [Holding::Output("stdout".to_owned())], "{leak:#?}");
+        });
+    }
+
+    /// The escapes of a script that becomes `sleep`; of a leak that does not hide, there are none but that it is ours.
+    fn escapes(script: &str) -> Vec<Escape> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        described(&mut command, &mut ground()).escapes
+    }
+
+    #[test]
+    fn each_way_to_get_away_is_told() {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(escapes("exec sleep 20"), [Escape::Orphaned]);
+        assert_eq!(escapes("exec setsid sleep 20"), [Escape::Session, Escape::Orphaned]);
+        let ignores = |signals: &[&str]| vec![Escape::Orphaned, Escape::Ignores(names(signals))];
+        assert_eq!(escapes("trap '' TERM; exec sleep 20"), ignores(&["SIGTERM"]));
+        assert_eq!(escapes("trap '' INT HUP USR1; exec sleep 20"), ignores(&["SIGHUP", "SIGINT"]));
+        let mut group = sleeper(Stdio::null());
+        std::os::unix::process::CommandExt::process_group(&mut group, 0);
+        assert_eq!(described(&mut group, &mut ground()).escapes, [Escape::Group, Escape::Orphaned]);
+    }
+
+    #[test]
+    fn whoever_is_stopped_or_has_become_somebody_else_is_told() {
+        let mut child = sleeper(Stdio::null()).spawn().unwrap();
+        let pid = child.id() as i32;
+        becomes("it is `sleep`", || procfs::stat(pid).is_some_and(|stat| stat.comm == "sleep"));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::STOP).unwrap();
+        becomes("it is stopped", || procfs::stat(pid).is_some_and(|stat| stat.state == 'T'));
+        assert_eq!(describe(&child, &mut ground()).escapes, [Escape::Orphaned, Escape::Stopped]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if rustix::process::geteuid().is_root() {
+            let mut command = sleeper(Stdio::null());
+            std::os::unix::process::CommandExt::uid(&mut command, 65_001);
+            assert!(described(&mut command, &mut ground()).escapes.contains(&Escape::User));
+        }
+    }
+
+    #[test]
+    fn a_handler_that_goes_on_is_told_from_the_default() {
+        let mut child = Command::new("sh").args(["-c", "trap : TERM INT; sleep 20 & wait"]).spawn().unwrap();
+        let pid = child.id() as i32;
+        let caught = || caught(pid);
+        let is_sleep = |pid: &i32| procfs::stat(*pid).is_some_and(|stat| stat.comm == "sleep");
+        becomes("the traps are set", || procfs::children(pid).iter().any(is_sleep));
+        assert_eq!(caught(), Some(Escape::Catches(vec!["SIGTERM".to_owned(), "SIGINT".to_owned()])));
+        for pid in procfs::children(pid) {
+            assert_eq!(super::caught(pid), None);
+            process::signal_child(pid, signals::SIGKILL).unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn arguments_are_listed_one_by_one() {
+        let mut command = sleeper(Stdio::null());
+        assert_eq!(described(command.arg("0"), &mut ground()).args, ["sleep", "20", "0"]);
+    }
+}

@@ -405,6 +405,17 @@ pub struct PolicyNote {
     pub what: String,
 }
 
+/// How often an allowance was for a finding: so that a merge can tell which of them no shard has needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowanceUse {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is for, in words.
+    pub what: String,
+    /// How many findings it was for.
+    pub matched: u32,
+}
+
 /// Milliseconds since 1970, as the files have them.
 pub(super) fn unix_ms(at: SystemTime) -> u64 {
     millis(at.duration_since(UNIX_EPOCH).unwrap_or_default())

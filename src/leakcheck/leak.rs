@@ -252,7 +252,7 @@ impl Leak {
     }
 }
 
-fn cut(command: String) -> String {
+pub(super) fn cut(command: String) -> String {
     match command.char_indices().nth(COMMAND_CHARS) {
         Some((at, _)) => format!("{}...", &command[..at]),
         None => command,

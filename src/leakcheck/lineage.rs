@@ -74,8 +74,10 @@ struct Known {
     born: Born,
     /// `None` for a child of ours.
     parent: Option<Key>,
-    /// How often its environment has been asked for.
+    /// How often its environment has been asked for since its last `exec`.
     asked: u32,
+    /// Of its program: see [`procfs::Stat::image`].
+    image: u64,
 }
 
 /// A process as it was when it was first seen.
@@ -196,20 +198,24 @@ impl Lineage {
                 Known {
                     parent: parent.map(|p| (p.pid, p.start)),
                     asked: 0,
+                    image: stat.image,
                     born: newborn(stat, told.then_some(*thread), eyes),
                 }
             });
-            // It changes with `exec`.
-            if changed || known.born.comm != stat.comm {
-                changed = true;
+            // What has ended has no memory, and was no other program for that.
+            if changed || known.born.comm != stat.comm || (known.image != stat.image && stat.image != 0) {
                 known.born.comm.clone_from(&stat.comm);
                 known.born.group = stat.group;
+                known.image = stat.image;
+                known.asked = 0;
+                // It may be in the middle of its `exec`, when the new one reads empty: the old one's "none" is no answer.
+                known.born.marks = known.born.marks.take().filter(|marks| !marks.is_empty());
                 if known.born.executables.len() < EXECUTABLES {
                     let exe = eyes.executable(stat.pid);
                     known.born.executables.extend(exe.filter(|exe| known.born.executables.last() != Some(exe)));
                 }
             }
-            known.ask(stat, changed, eyes);
+            known.ask(stat, eyes);
         }
     }
 
@@ -253,14 +259,13 @@ fn newborn(stat: &procfs::Stat, thread: Option<i32>, eyes: &mut dyn Eyes) -> Bor
 }
 
 impl Known {
-    /// Reads the environment, unless it has told something already; `changed` says that it may be a new one.
-    fn ask(&mut self, stat: &procfs::Stat, changed: bool, eyes: &mut dyn Eyes) {
-        let told = self.born.marks.as_ref().is_some_and(|marks| !marks.is_empty() || !changed);
-        if told || stat.is_zombie() || (!changed && self.asked >= ASK_AGAIN) {
+    /// Reads the environment, unless it has told something already.
+    fn ask(&mut self, stat: &procfs::Stat, eyes: &mut dyn Eyes) {
+        if self.born.marks.is_some() || stat.is_zombie() || self.asked >= ASK_AGAIN {
             return;
         }
         self.asked += 1;
-        self.born.marks = eyes.marks(stat.pid).or(self.born.marks.take());
+        self.born.marks = eyes.marks(stat.pid);
         if self.born.outputs.is_empty() && self.born.runs_tests() {
             self.born.outputs = eyes.outputs(stat.pid);
         }
@@ -273,7 +278,17 @@ mod tests {
 
     fn child(pid: i32, parent: i32, thread: i32, comm: &str) -> Below {
         let (group, session, threads) = (pid, pid, 1);
-        let stat = procfs::Stat { pid, comm: comm.to_owned(), state: 'S', parent, group, session, threads, start: 7 };
+        let stat = procfs::Stat {
+            pid,
+            comm: comm.to_owned(),
+            state: 'S',
+            parent,
+            group,
+            session,
+            threads,
+            start: 7,
+            image: 1,
+        };
         Below { stat, thread }
     }
 
@@ -375,6 +390,14 @@ mod tests {
             lineage.note(&[stat(11, 1, comm)], &mut eyes);
         }
         assert_eq!(eyes.asked.iter().filter(|pid| **pid == 11).count(), 2, "before and after the exec");
+        // Another program may have the same name; in the middle of the `exec` there is nothing to be read.
+        eyes.marks.insert(11, None);
+        let mut same_name = stat(11, 1, "it-77");
+        same_name.stat.image = 2;
+        lineage.note(&[same_name.clone()], &mut eyes);
+        eyes.marks.insert(11, test_marks("a::b"));
+        lineage.note(&[same_name], &mut eyes);
+        assert_eq!(lineage.line(&stat(11, 1, "").stat, 11).marks("NEXTEST_TEST_NAME").cloned(), test_marks("a::b"));
     }
 
     #[test]

@@ -50,7 +50,10 @@
 //! Linux, with `/proc`.
 
 mod adopt;
+#[cfg(test)]
+mod alone;
 mod arguments;
+mod below;
 mod blame;
 mod check;
 mod deed;
@@ -71,7 +74,10 @@ mod policy;
 mod progress;
 mod report;
 mod run_dir;
+mod shards;
 mod suite;
+#[cfg(test)]
+mod trials;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -86,8 +92,8 @@ use crate::sys::signals;
 use crate::sys::supervise::say_all;
 
 pub use facts::{
-    Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome, Place,
-    PolicyNote, Shard, TestId, TestRun,
+    AllowanceUse, Allowed, Blame, Deed, EndedBy, Ending, Escape, FixtureRef, Helper, Holding, Kind, Leftover, Outcome,
+    Place, PolicyNote, Shard, TestId, TestRun,
 };
 pub use leak::Leak;
 pub use options::Options;
@@ -201,7 +207,8 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn run(options: &Options) -> io::Result<Report> {
     let policy = Policy::load(options).map_err(io::Error::other)?;
     let mut options = options.clone();
-    options.grace = options.grace.or_else(|| policy.grace());
+    policy.complete(&mut options);
+    options.shard = shards::of(&options).map_err(io::Error::other)?;
     let run_dir = RunDir::new(&options)?;
     let suite = Suite::understand(&options);
     let mut report = check::run(&options, &suite, &policy, &run_dir)?;
@@ -210,5 +217,6 @@ pub fn run(options: &Options) -> io::Result<Report> {
     run_dir.read_leftovers(&mut report);
     blame::find(&mut report, &options, &suite, &run_dir);
     policy.judge(&mut report);
+    policy.write_baseline(&mut report)?;
     Ok(report)
 }

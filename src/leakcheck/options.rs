@@ -49,6 +49,8 @@ pub struct Options {
     pub(super) policy: Option<PathBuf>,
     pub(super) baseline: Option<PathBuf>,
     pub(super) rerun: Option<Duration>,
+    /// Was that said? Then the policy has no say in it.
+    pub(super) rerun_given: bool,
     pub(super) is_cargo: bool,
     /// The suite gets a temporary directory of its own.
     pub(super) own_temp_dir: bool,
@@ -93,6 +95,7 @@ impl Options {
             policy: None,
             baseline: None,
             rerun: Some(RERUN),
+            rerun_given: false,
             is_cargo: false,
             own_temp_dir: true,
         }
@@ -156,6 +159,7 @@ impl Options {
     #[must_use]
     pub fn rerun(mut self, limit: Option<Duration>) -> Options {
         self.rerun = limit;
+        self.rerun_given = true;
         self
     }
 

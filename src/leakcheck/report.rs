@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Allowed, Ending, Helper, Kind, Leftover, PolicyNote, Shard, TestRun};
+use super::facts::{AllowanceUse, Allowed, Ending, Helper, Kind, Leftover, PolicyNote, Shard, TestRun};
 use super::leak::Leak;
-use super::{LEAKED, NO_TESTS, Options, TIMED_OUT};
+use super::{COULD_NOT_CHECK, LEAKED, NO_TESTS, Options, TIMED_OUT};
 use crate::Signal;
 
 /// The version of the JSON format. A change that older readers cannot read counts it up.
@@ -76,6 +76,15 @@ pub struct Report {
     /// Allowances that matched nothing, or have expired.
     #[serde(default)]
     pub(super) notes: Vec<PolicyNote>,
+    /// How often each allowance was needed; empty unless every test of the suite, or of its shard, has run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) allowances: Vec<AllowanceUse>,
+    /// What keeps a merged report from being complete: then the check could not be made as required.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) problems: Vec<String>,
+    /// Of a merged report: those that ran no test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) empty_shards: Vec<Shard>,
     /// Which kinds of findings fail the check.
     pub(super) fails: Vec<Kind>,
 }
@@ -108,6 +117,9 @@ impl Report {
             kept_dir: None,
             journal_skipped: 0,
             notes: Vec::new(),
+            allowances: Vec::new(),
+            problems: Vec::new(),
+            empty_shards: Vec::new(),
             fails: vec![Kind::Process],
         }
     }
@@ -194,12 +206,15 @@ impl Report {
         if let Some(signal) = self.interrupted {
             return u8::try_from(128 + signal).unwrap_or(u8::MAX);
         }
+        if !self.problems.is_empty() {
+            return COULD_NOT_CHECK;
+        }
         if self.timed_out_ms.is_some() {
             return TIMED_OUT;
         }
         match self.ending.map_or(u8::MAX, Ending::shell_status) {
             0 if !self.is_clean() => LEAKED,
-            0 if self.tests_run == Some(0) => NO_TESTS,
+            0 if self.tests_run == Some(0) || !self.empty_shards.is_empty() => NO_TESTS,
             own => own,
         }
     }

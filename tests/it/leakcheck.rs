@@ -4,11 +4,14 @@
 //! workspace, built once and run as a user runs it.
 
 mod browser;
+mod engine;
 mod fixtures;
 mod interrupted;
 mod left;
 mod page;
+mod policy;
 mod running;
+mod shards;
 
 use std::fs::File;
 use std::process::Command;

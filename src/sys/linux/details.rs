@@ -29,7 +29,7 @@ pub(crate) fn age(start_ticks: u64) -> Option<Duration> {
 /// call `exec` (then the file reads empty for some milliseconds), have been started through `env -i`,
 /// or have written its title over its environment.
 pub(crate) fn variables(pid: i32, names: &[&str]) -> Option<BTreeMap<String, String>> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).ok().filter(|b| !b.is_empty())?;
+    let bytes = super::procfs::read(&format!("/proc/{pid}/environ")).ok().filter(|b| !b.is_empty())?;
     let entries = bytes.split(|b| *b == 0).map(String::from_utf8_lossy);
     let pairs = entries.filter_map(|entry| {
         let (name, value) = entry.split_once('=')?;

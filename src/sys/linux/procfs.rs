@@ -1,6 +1,7 @@
 //! What `/proc` says about a process (proc(5)), read defensively: every line may be gone by the time it is read.
 
 use std::fs;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ pub(crate) struct Stat {
     pub(crate) threads: i32,
     /// Clock ticks after boot; with the pid it names one process for ever.
     pub(crate) start: u64,
+    /// Where its environment lies in its memory: somewhere else after an `exec`. Zero if we may not know.
+    pub(crate) image: u64,
 }
 
 impl Stat {
@@ -38,8 +41,27 @@ pub(crate) fn available() -> bool {
 
 /// `None` when there is no such process any more (or no `/proc`).
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
-    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let bytes = read(&format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&String::from_utf8_lossy(&bytes))
+}
+
+/// A whole file of `/proc`, in as few system calls as that takes: `fs::read` asks for its length, which is said to be zero,
+/// and then reads 32 bytes.
+pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let mut bytes = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut bytes[length..])?;
+        length += read;
+        // The kernel fills a page and hands out what does not end in the middle of an entry; after less than half of one,
+        // nothing follows (fs/seq_file.c).
+        if read < 2048 {
+            bytes.truncate(length);
+            return Ok(bytes);
+        }
+        bytes.resize(length + 4096, 0);
+    }
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
@@ -57,6 +79,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         session: number(3)?,
         threads: number(17)?,
         start: fields.get(19)?.parse().ok()?,
+        image: fields.get(47).and_then(|field| field.parse().ok()).unwrap_or(0),
     })
 }
 
@@ -159,6 +182,30 @@ mod tests {
         let line = |threads| format!("42 (a) Z 7 8 9 0 -1 0 1 0 0 0 0 0 0 0 20 0 {threads} 0 12345 0 0");
         assert!(parse_stat(&line(1)).unwrap().is_zombie());
         assert!(!parse_stat(&line(2)).unwrap().is_zombie());
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end() {
+        // Of several pages, and of a few bytes. The table of symbols does not change.
+        let there = |path: &&str| std::path::Path::new(path).exists();
+        for path in ["/proc/kallsyms", "/proc/self/comm", "/proc/devices"].into_iter().filter(there) {
+            assert_eq!(read(path).unwrap(), fs::read(path).unwrap(), "{path}");
+        }
+        let size = |text: &str| read(text).unwrap().len();
+        assert!(size("/proc/devices") > 0 && read("/proc/nobody").is_err());
+        let long = "x".repeat(10_000);
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read x", &long])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let path = format!("/proc/{}/cmdline", child.id());
+        while !read(&path).unwrap().ends_with(b"xx\0") {
+            std::thread::yield_now();
+        }
+        assert_eq!(read(&path).unwrap(), fs::read(&path).unwrap());
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]

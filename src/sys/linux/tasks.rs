@@ -19,7 +19,7 @@ pub(crate) struct Below {
 
 /// Every process below this one, parents before their children, except for those in `without` and what is below them.
 ///
-/// About two small files per process are read, so this is the cheap way to look at a tree again and again.
+/// Two small files per process are read, so this is the cheap way to look at a tree again and again.
 pub(crate) fn below(root: &Stat, without: &dyn Fn(i32) -> bool) -> Vec<Below> {
     let mut found: Vec<Below> = Vec::new();
     let mut seen = BTreeSet::from([root.pid]);
@@ -34,7 +34,10 @@ pub(crate) fn below(root: &Stat, without: &dyn Fn(i32) -> bool) -> Vec<Below> {
             // parent has ended meanwhile has got another one of ours.
             if let Some(stat) = procfs::stat(pid).filter(|s| seen.contains(&s.parent)) {
                 seen.insert(pid);
-                next.push((pid, stat.threads));
+                // A zombie has handed its children on.
+                if !stat.is_zombie() {
+                    next.push((pid, stat.threads));
+                }
                 let thread = if stat.parent == parent { thread } else { stat.parent };
                 found.push(Below { stat, thread });
             }
@@ -46,8 +49,9 @@ pub(crate) fn below(root: &Stat, without: &dyn Fn(i32) -> bool) -> Vec<Below> {
 /// The children of a process and the thread that each is listed under; `None` where the kernel has no such lists.
 fn children(pid: i32, threads: i32) -> Option<Vec<(i32, i32)>> {
     let mut found = Vec::new();
-    let mut read = |thread: i32| match fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) {
+    let mut read = |thread: i32| match procfs::read(&format!("/proc/{pid}/task/{thread}/children")) {
         Ok(list) => {
+            let list = String::from_utf8_lossy(&list);
             found.extend(list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok()).map(|p| (p, thread)));
             true
         }
@@ -81,7 +85,7 @@ fn without_lists(root: i32, without: &dyn Fn(i32) -> bool) -> Vec<Below> {
 
 /// The name of a thread, which the kernel has cut to 15 bytes.
 pub(crate) fn name(pid: i32, thread: i32) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/task/{thread}/comm")).ok()?;
+    let bytes = procfs::read(&format!("/proc/{pid}/task/{thread}/comm")).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
 }
 
@@ -96,7 +100,8 @@ pub(crate) fn threads(pid: i32) -> Vec<i32> {
 /// The number that was given last, to a process or a thread: as long as it is the same, nobody has been born
 /// (proc_loadavg(5), the last field).
 pub(crate) fn last_born() -> Option<i32> {
-    fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().nth(4)?.parse().ok()
+    let bytes = procfs::read("/proc/loadavg").ok()?;
+    String::from_utf8_lossy(&bytes).split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 /// The processor time that the calling thread has used.
