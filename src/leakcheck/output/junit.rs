@@ -49,7 +49,8 @@ pub(super) fn text(report: &Report) -> String {
     for finding in all(report) {
         let (suite, name) = match finding.test() {
             Some(test) => (test.binary.as_str(), test.name.clone()),
-            None => (OWN, finding.title()),
+            // Without a pid: whoever follows a case from run to run knows it by its name.
+            None => (OWN, format!("{} {}", finding.kind().name(), finding.name())),
         };
         let case = suites.entry(suite).or_default().entry(name).or_default();
         let paragraph = paragraph(finding);

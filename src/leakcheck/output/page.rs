@@ -75,7 +75,7 @@ fn findings(report: &Report) -> String {
         html.push_str("<p>Nothing was left behind.</p>\n");
     }
     for finding in all {
-        html.push_str(&article(finding, finding.standing(report)));
+        html.push_str(&article(finding, report));
     }
     if !report.notes.is_empty() {
         html.push_str("<h2>Policy</h2>\n<ul>\n");
@@ -90,20 +90,22 @@ fn findings(report: &Report) -> String {
     html
 }
 
-fn article(finding: Finding<'_>, standing: Standing) -> String {
+fn article(finding: Finding<'_>, report: &Report) -> String {
+    let standing = finding.standing(report);
     let (class, word) = match standing {
         Standing::Fails => ("fails", "fails the check"),
         Standing::Warns => ("warns", "warning"),
         Standing::Allowed => ("allowed", "allowed"),
     };
     let kind = finding.kind().name();
-    let pid = match finding {
-        Finding::Leak(leak) => format!(" data-pid=\"{}\"", leak.pid),
-        Finding::Late(helper) => format!(" data-pid=\"{}\"", helper.pid),
-        Finding::Left(_) => String::new(),
+    // The script finds the details of a leak by it.
+    let index = match finding {
+        Finding::Leak(leak) => report.leaks.iter().position(|l| std::ptr::eq(l, leak)),
+        _ => None,
     };
+    let index = index.map(|n| format!(" data-leak=\"{n}\"")).unwrap_or_default();
     let mut html = format!(
-        "<article class=\"finding {class}\" data-kind=\"{kind}\"{pid}>\n<details{}>\n<summary><span class=\"badge\">{word} · \
+        "<article class=\"finding {class}\" data-kind=\"{kind}\"{index}>\n<details{}>\n<summary><span class=\"badge\">{word} · \
          {kind}</span> {}</summary>\n<dl>\n",
         if standing == Standing::Fails { " open" } else { "" },
         prose(&finding.sentence()),

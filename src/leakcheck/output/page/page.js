@@ -12,6 +12,7 @@
     late: ["▲", "late: stopped by a hook or the guardian"],
     leaked: ["●", "leaked"],
     killed: ["✖", "leaked, and had to be killed"],
+    spared: ["○", "left running, as the policy allows"],
   };
   const $ = (id) => document.getElementById(id);
   const report = JSON.parse($("data").textContent);
@@ -47,17 +48,18 @@
       `${test.name} ${test.binary} ${test.outcome}`), timed: test.started_unix_ms !== undefined };
   }
   const leakedFixtures = new Set();
-  for (const leak of report.leaks) {
-    if (leak.fixture) leakedFixtures.add(leak.pid);
+  const processOf = (test, pid) => `${key(test)} ${pid}`;
+  for (const [index, leak] of report.leaks.entries()) {
+    if (leak.fixture) leakedFixtures.add(processOf(leak.test, leak.pid));
     const deed = leak.deed || {};
-    const state = deed.killed ? "killed" : "leaked";
+    const state = deed.killed ? "killed" : deed.spared && leak.allowed ? "spared" : "leaked";
     const start = leak.started_unix_ms ?? (leak.age_ms === undefined ? undefined : runEnd - leak.age_ms);
-    const row = bar({ leak }, state, leak.command, start, runEnd, `${leak.command} ${leak.pid} ${state} leak ${leak.kind}`);
+    const row = bar({ leak, index }, state, leak.command, start, runEnd, `${leak.command} ${leak.pid} ${state} leak ${leak.kind}`);
     row.timed = start !== undefined;
     group(leak.test).children.push(row);
   }
   for (const helper of report.helpers) {
-    if (leakedFixtures.has(helper.pid)) continue;
+    if (leakedFixtures.has(processOf(helper.test, helper.pid))) continue;
     const state = { test: "stopped", drop: "dropped" }[helper.ended_by] || "late";
     const row = bar({ helper }, state, helper.fixture.label, helper.started_unix_ms, helper.ended_unix_ms ?? runEnd,
       `${helper.fixture.label} ${helper.command} ${helper.pid} ${state} helper`);
@@ -200,7 +202,7 @@
   };
   const since = (at) => at === undefined ? undefined : `${duration(at - whole[0])} after the first`;
   const show = (row) => {
-    const { test, helper, leak } = row.what;
+    const { test, helper, leak, index } = row.what;
     const title = make("h3", "", row.name);
     const list = make("dl");
     const parts = [title, list];
@@ -223,7 +225,7 @@
       pair(list, "ending", helper.ending);
       parts.push(...transcript(helper.transcript));
     }
-    const article = leak && document.querySelector(`.finding[data-pid="${Number(leak.pid)}"]`);
+    const article = leak && document.querySelector(`.finding[data-leak="${index}"]`);
     if (article) {
       // The finding says it all, in the same words.
       list.replaceWith(article.querySelector("dl").cloneNode(true));
