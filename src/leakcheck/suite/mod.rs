@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_not_nextest_is_started_as_it_is() {
-        let run_dir = RunDir::new().unwrap();
+        let run_dir = RunDir::new(&Options::default()).unwrap();
         for words in [&["test", "x", "--", "--exact"][..], &["+nightly", "nextest", "list"]] {
             let options = Options::cargo(words.iter().copied());
             let command = Suite::understand(&options).command(&options, &run_dir);
