@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
-use tempfile::TempDir;
 
 use crate::dialogue::awaiting::{How, at_once};
 use crate::dialogue::conversation::Conversation;
@@ -19,9 +18,9 @@ use crate::dialogue::window;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fixture::Fixture;
 use crate::guardian::handle::{self, Failure, Handle, Request};
-use crate::guardian::start;
 use crate::hooks;
 use crate::journal::{self, Ticket};
+use crate::own_dir::{self, OwnDir};
 use crate::pty::wiring;
 use crate::ready::Ready;
 use crate::registry;
@@ -55,7 +54,7 @@ pub struct FixtureBuilder {
     env: BTreeMap<OsString, Option<OsString>>,
     dir: Option<PathBuf>,
     in_own_dir: bool,
-    own_dir: OnceCell<TempDir>,
+    own_dir: OnceCell<OwnDir>,
     label: Option<String>,
     limit: Duration,
     policy: Stop,
@@ -153,7 +152,7 @@ impl FixtureBuilder {
     }
 
     /// The fixture's own temporary directory, made at the first call; it is removed after the helper is gone,
-    /// however the test process ends.
+    /// however the test process ends, unless it is [kept](Fixture::keep).
     ///
     /// # Panics
     ///
@@ -175,7 +174,7 @@ impl FixtureBuilder {
     /// ```
     #[track_caller]
     pub fn dir(&self) -> &Path {
-        own_dir(&self.own_dir)
+        own_dir::of(&self.own_dir).path()
     }
 
     /// What reports call this fixture; the program's file name unless set.
@@ -292,9 +291,9 @@ impl FixtureBuilder {
     pub(crate) async fn spawn_in(mut self, how: How, at: &'static Location<'static>) -> Result<Fixture> {
         let dir = std::mem::take(&mut self.own_dir);
         if self.in_own_dir {
-            own_dir(&dir);
+            own_dir::of(&dir);
         }
-        let (conversation, handle) = self.start(dir.get().map(TempDir::path), at)?;
+        let (conversation, handle) = self.start(dir.get().map(OwnDir::path), at)?;
         let mut fixture = Fixture::new(conversation, handle, self, dir);
         fixture.become_ready(how, at).await?;
         Ok(fixture)
@@ -418,22 +417,6 @@ impl FixtureBuilder {
             Some(source) => error.with_source(source),
             None => error,
         }
-    }
-}
-
-/// The directory in this cell, made if it is not there yet.
-#[track_caller]
-pub(crate) fn own_dir(cell: &OnceCell<TempDir>) -> &Path {
-    let make = || {
-        hooks::install();
-        match start::root() {
-            Some(root) => tempfile::Builder::new().prefix("fixture-").tempdir_in(root),
-            None => tempfile::Builder::new().prefix("foster-").tempdir(),
-        }
-    };
-    match cell.get_or_try_init(make) {
-        Ok(dir) => dir.path(),
-        Err(e) => panic!("failed to make a temporary directory for a fixture: {e}"),
     }
 }
 

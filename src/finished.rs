@@ -6,9 +6,8 @@ use std::process::{ExitStatus, Output as ProcessOutput};
 
 use assert_cmd::assert::Assert;
 use once_cell::sync::OnceCell;
-use tempfile::TempDir;
 
-use crate::builder;
+use crate::own_dir::{self, OwnDir};
 use crate::stop::Escapee;
 use crate::transcript::{Cut, Transcript, Visible};
 
@@ -19,7 +18,7 @@ pub struct Finished {
     pub(crate) dropped: u64,
     pub(crate) command: String,
     pub(crate) transcript: Transcript,
-    pub(crate) dir: OnceCell<TempDir>,
+    pub(crate) dir: OnceCell<OwnDir>,
 }
 
 impl fmt::Debug for Finished {
@@ -67,7 +66,7 @@ impl Finished {
     /// When it was never used and cannot be made now.
     #[track_caller]
     pub fn dir(&self) -> &Path {
-        builder::own_dir(&self.dir)
+        own_dir::of(&self.dir).path()
     }
 
     /// How it ended.

@@ -4,16 +4,15 @@ use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::panic::Location;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
-use tempfile::TempDir;
 
-use crate::builder::{self, FixtureBuilder};
+use crate::builder::FixtureBuilder;
 use crate::dialogue::awaiting::{How, at_once};
 use crate::dialogue::conversation::{Conversation, State};
 use crate::dialogue::found;
@@ -22,6 +21,7 @@ use crate::ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guardian::handle::Handle;
 use crate::journal::By;
+use crate::own_dir::{self, OwnDir};
 use crate::report::{self, Attempt, status};
 use crate::script::Mirror;
 use crate::settings::scaled;
@@ -62,7 +62,7 @@ pub struct Fixture {
     /// What it was made from, for [`restart`](Fixture::restart).
     pub(crate) spec: FixtureBuilder,
     pub(crate) captures: Captures,
-    pub(crate) dir: OnceCell<TempDir>,
+    pub(crate) dir: OnceCell<OwnDir>,
     /// The process that spawned it; a copy made by `fork` must not end it.
     pub(crate) owner: i32,
 }
@@ -117,7 +117,7 @@ impl Fixture {
         conversation: Arc<Conversation>,
         handle: Handle,
         spec: FixtureBuilder,
-        dir: OnceCell<TempDir>,
+        dir: OnceCell<OwnDir>,
     ) -> Fixture {
         Fixture { conversation, handle, spec, captures: Captures::new(), dir, owner: process::own_pid() }
     }
@@ -184,7 +184,7 @@ impl Fixture {
     pub(crate) async fn start_again(&mut self, how: How, at: &'static Location<'static>) -> Result {
         self.begin_stop(By::Test);
         self.await_end(how, "restart", self.policy().ladder().total(), at).await?;
-        let (conversation, handle) = self.spec.start(self.dir.get().map(TempDir::path), at)?;
+        let (conversation, handle) = self.spec.start(self.dir.get().map(OwnDir::path), at)?;
         self.conversation = conversation;
         self.handle = handle;
         self.captures.clear();
@@ -213,12 +213,44 @@ impl Fixture {
     #[track_caller]
     pub fn dir(&self) -> &Path {
         let made = self.dir.get().is_none();
-        let dir = builder::own_dir(&self.dir);
+        let dir = own_dir::of(&self.dir).path();
         // A matcher may ask, too, and then the state is locked.
         if let Some(state) = self.conversation.try_lock().filter(|_| made) {
             state.life.has_dir(dir);
         }
         dir
+    }
+
+    /// Keeps the fixture's own [directory](Fixture::dir), made if it is not there yet, for somebody who looks at it
+    /// afterwards; where it is. From now on nobody removes it, however the test process ends. The helper ends all the same.
+    ///
+    /// `FOSTER_KEEP=1` does so for the directory of every fixture, and says where each of them is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] when that cannot be noted in the file system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> foster::Result {
+    /// let fx = foster::Fixture::command("sh").args(["-c", "echo found > notes"]).in_own_dir().spawn()?;
+    /// let dir = fx.keep()?;
+    /// fx.finish()?.assert().success();
+    /// assert_eq!(std::fs::read_to_string(dir.join("notes")).unwrap(), "found\n");
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn keep(&self) -> Result<PathBuf> {
+        let path = self.dir().to_owned();
+        let kept = own_dir::of(&self.dir).keep();
+        kept.map(|()| path).map_err(|e| {
+            let why = "its directory cannot be marked as one that stays";
+            let at = Location::caller();
+            self.fail(&self.conversation.lock(), ErrorKind::Io, "keep", String::new(), at, why).with_source(e)
+        })
     }
 
     /// The same verbs with another total time limit (scaled by `FOSTER_TIMEOUT_SCALE`).

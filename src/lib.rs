@@ -19,6 +19,7 @@ mod hooks;
 mod journal;
 mod level;
 mod logging;
+mod own_dir;
 mod pty;
 mod ready;
 mod report;

@@ -5,6 +5,7 @@
 //! | `FOSTER_TIMEOUT_SCALE` | every deadline is multiplied by it: `3` on a slow machine, `0.5` on a fast one |
 //! | `FOSTER_REQUIRE` | `L1`, `L2` or `L3`: a spawn fails where this level of containment cannot be had |
 //! | `FOSTER_LOG` | a directory: each fixture writes what it and its helper say into a file of its own, as it happens |
+//! | `FOSTER_KEEP` | `1`: the directories of fixtures stay, and it is said where; processes never do |
 //! | `FOSTER_LEAKCHECK` | a directory of the leak check's, which sets it: each fixture notes its start and its end there; and each helper finds in `FOSTER_FIXTURE` whose it is |
 //! | `FOSTER_BLESS` | dialogue files get what the programs say; refused where `CI` is set |
 //! | `FOSTER_DISABLE` | any of `guardian`, `cgroup`, `hooks`, `drop`, `runner`, separated by commas: switches a mechanism off, for tests of foster itself and for debugging |
@@ -32,6 +33,11 @@ pub(crate) fn disabled(mechanism: &str) -> bool {
 /// Shall dialogue files be rewritten?
 pub(crate) fn bless() -> bool {
     is_on("FOSTER_BLESS")
+}
+
+/// Shall the directories of fixtures stay?
+pub(crate) fn keep() -> bool {
+    is_on("FOSTER_KEEP")
 }
 
 /// Does this run where nobody looks at what was rewritten?

@@ -459,7 +459,7 @@ impl Keeper {
         if self.guardian_died() {
             // The guardian cannot do it any more. Other keepers try as well; what is gone is no error,
             // and the last one to finish finds nothing in use.
-            let _ = std::fs::remove_dir_all(&self.born.root);
+            crate::own_dir::remove_all(&self.born.root);
             if let Some(all) = &self.born.cgroups {
                 // Also what a keeper has left that was killed as well: the one thing that still knows it.
                 all.clear(Instant::now() + KILL_LIMIT);

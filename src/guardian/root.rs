@@ -174,8 +174,7 @@ impl Guardian {
             TestProcessGone => Duration::ZERO,
         };
         let survivors = self.empty(Instant::now() + polite + KILL_LIMIT + KEEPER_SLACK);
-        // Never follows a link out of it: std removes relative to open directories (CVE-2022-21658).
-        let _ = std::fs::remove_dir_all(&self.root);
+        crate::own_dir::remove_all(&self.root);
         if let Ok(all) = &self.cgroups {
             all.clear(Instant::now() + KILL_LIMIT);
         }

@@ -268,7 +268,7 @@ impl Guardian {
             registry::forget(self.pid);
         } else {
             // It was killed, and perhaps its keepers with it: then nobody else removes what it had made.
-            let _ = std::fs::remove_dir_all(&self.root);
+            crate::own_dir::remove_all(&self.root);
             if let Ok(path) = &self.cgroup {
                 Cgroup::at(path.clone()).clear(Instant::now() + GOODBYE_SLACK);
             }

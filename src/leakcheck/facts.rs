@@ -297,7 +297,7 @@ pub enum EndedBy {
     Panic,
     /// The guardian: the test process was gone.
     Guardian,
-    /// The leak check: it was still alive, and is among the leaks.
+    /// The leak check: it was still alive, and is among the leaks; or the run was cut short, and so was the test.
     Check,
 }
 

@@ -45,15 +45,28 @@ fn helper(noted: &Noted, report: &Report, leaks: &[Leak]) -> Helper {
             Some(By::Test) => EndedBy::Test,
             Some(By::Drop) => EndedBy::Drop,
             Some(By::Exit) => EndedBy::Exit,
+            Some(By::Signal) if ended.is_some_and(|e| cut_off(report, e.at)) => EndedBy::Check,
             Some(By::Signal) => EndedBy::Signal,
             Some(By::Panic) => EndedBy::Panic,
-            None if leaked => EndedBy::Check,
+            // Of a run that was cut short, it cannot be told who was gone before.
+            None if leaked || cut_short(report) => EndedBy::Check,
             Some(By::Guardian) | None => EndedBy::Guardian,
         },
         ending,
         transcript: ended.map(|e| e.transcript.clone()).unwrap_or_default(),
         allowed: None,
     }
+}
+
+fn cut_short(report: &Report) -> bool {
+    report.interrupted.is_some() || report.timed_out_ms.is_some()
+}
+
+/// Was this end the check's doing, because it was itself interrupted, or because the time was up?
+///
+/// Ctrl-C reaches everybody at once, so some have ended before the check has noticed anything.
+fn cut_off(report: &Report, at: u64) -> bool {
+    cut_short(report) && at + CLOCKS >= report.started_unix_ms + report.took_ms
 }
 
 /// Is this leak the fixture's helper itself?
@@ -228,6 +241,25 @@ mod tests {
             let ending = "was killed by SIGTERM, and 2 processes that it had left had to be ended";
             assert_eq!(report.helpers[0].ending.as_deref(), Some(ending));
         }
+    }
+
+    /// Ctrl-C ends every test, and no test is to blame for that.
+    #[test]
+    fn what_was_cut_off_is_not_late() {
+        let of = |by, at, interrupted: Option<i32>, timed_out_ms| {
+            let mut noted = sample(true);
+            let ended = noted.ended.as_mut().unwrap();
+            (ended.by, ended.at) = (by, at);
+            let mut report = Report { interrupted, timed_out_ms, ..clean() };
+            tell(&mut report, &journal(vec![noted, sample(false)]));
+            report.helpers.iter().map(|h| h.ended_by).collect::<Vec<_>>()
+        };
+        let end = clean().started_unix_ms + clean().took_ms;
+        assert_eq!(of(By::Signal, end + 10, Some(2), None), [EndedBy::Check, EndedBy::Check]);
+        assert_eq!(of(By::Signal, end - 10, None, Some(1)), [EndedBy::Check, EndedBy::Check]);
+        assert_eq!(of(By::Signal, end - 5000, Some(2), None), [EndedBy::Signal, EndedBy::Check]);
+        assert_eq!(of(By::Exit, end, Some(2), None), [EndedBy::Exit, EndedBy::Check]);
+        assert_eq!(of(By::Signal, end, None, None), [EndedBy::Signal, EndedBy::Guardian]);
     }
 
     #[test]

@@ -32,6 +32,18 @@ pub(super) fn read(tmp: &Path, journal: &Journal, report: &Report) -> Vec<Leftov
     entries.iter().flat_map(|path| search.leftovers(path, &mut left)).collect()
 }
 
+/// Has somebody asked foster to keep the directory of a fixture?
+pub(super) fn holds_kept_dirs(tmp: &Path) -> bool {
+    fs::read_dir(tmp).into_iter().flatten().flatten().any(|entry| keeps(&entry.path()))
+}
+
+/// Is this foster's directory of a test process, with one in it that is kept? `src/own_dir.rs` makes the mark.
+fn keeps(path: &Path) -> bool {
+    let is_mark = |name: &std::ffi::OsStr| Path::new(name).extension().is_some_and(|e| e == "keep");
+    let own = path.file_name().is_some_and(|name| fosters_own(Path::new(name)).is_some());
+    own && fs::read_dir(path).into_iter().flatten().flatten().any(|entry| is_mark(&entry.file_name()))
+}
+
 struct Search<'a> {
     tmp: &'a Path,
     journal: &'a Journal,
@@ -54,6 +66,9 @@ impl Search<'_> {
         // Gone meanwhile, or not to be seen: then there is nothing to say about it.
         let Ok(metadata) = fs::symlink_metadata(path) else { return Vec::new() };
         if metadata.is_dir() {
+            if keeps(path) {
+                return Vec::new();
+            }
             let content = self.walk(path, left);
             let sockets = content.sockets.iter().take(SOCKETS);
             let mut found: Vec<Leftover> =

@@ -92,7 +92,9 @@ impl RunDir {
     /// Of a run that was cut short nothing is told: whoever was killed had no occasion to remove anything.
     pub(super) fn read_leftovers(&self, report: &mut Report) {
         let lives = |leak: &super::Leak| leak.deed.spared || leak.survived().is_some();
-        self.needed.set(self.own_tmp && report.leaks.iter().any(lives));
+        let wanted = std::env::var_os("FOSTER_KEEP").is_some_and(|value| value != "0" && !value.is_empty());
+        let kept = wanted || leftovers::holds_kept_dirs(&self.tmp());
+        self.needed.set(self.own_tmp && (kept || report.leaks.iter().any(lives)));
         let cut_short = report.interrupted.is_some() || report.timed_out_ms.is_some();
         if self.own_tmp && !cut_short {
             report.leftovers = leftovers::read(&self.tmp(), self.journal(), report);
@@ -105,7 +107,8 @@ impl Drop for RunDir {
     fn drop(&mut self) {
         let Some(dir) = self.dir.take() else { return };
         if self.needed.get() {
-            // A daemon that may stay finds its temporary directory gone with its next request.
+            // A daemon that may stay would find its temporary directory gone, and so would whoever has asked foster to
+            // keep that of a fixture.
             let _ = fs::remove_dir_all(dir.keep().join("journal"));
             return;
         }
@@ -185,6 +188,24 @@ mod tests {
         let mut report = clean();
         run.read_leftovers(&mut report);
         assert!(report.leftovers.is_empty() && report.kept_dir.is_none());
+    }
+
+    /// A directory that was kept is no finding, and is there afterwards.
+    #[test]
+    fn what_foster_has_kept_stays() {
+        let run = RunDir::under(&std::env::temp_dir(), true, false).unwrap();
+        let path = run.path().to_owned();
+        let root = run.tmp().join("foster-40-0123456789abcdef");
+        fs::create_dir_all(root.join("fixture-a")).unwrap();
+        let mut report = clean();
+        run.read_leftovers(&mut report);
+        assert_eq!((report.leftovers.len(), report.kept_dir.is_some()), (1, false));
+        fs::write(root.join("fixture-a.keep"), "").unwrap();
+        run.read_leftovers(&mut report);
+        assert_eq!((report.leftovers.len(), report.kept_dir.as_deref()), (0, Some(&*path.join("tmp"))));
+        drop(run);
+        assert!(root.join("fixture-a").exists());
+        fs::remove_dir_all(&path).unwrap();
     }
 
     /// A daemon that the policy leaves alone may have its sockets there.

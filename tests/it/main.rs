@@ -15,6 +15,7 @@ mod hidings;
 mod hooks;
 mod hostile;
 mod journal;
+mod keep;
 mod leakcheck;
 mod long_lived;
 mod proc;
