@@ -46,8 +46,11 @@ pub(super) fn leaky(options: &[&str], words: &[&str], environment: &[(&str, &Pat
     let running = Running::start(command, "", "");
     let record = running.scene.record();
     let ended = running.end();
-    let text = std::fs::read_to_string(dir.path().join("leakcheck.json"));
-    let text = text.unwrap_or_else(|e| panic!("there is no report ({e}): {}", ended.stderr));
+    // A shard's has its number in the name.
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    let file = files.into_iter().find(|file| file.extension().is_some_and(|e| e == "json"));
+    let file = file.unwrap_or_else(|| panic!("there is no report: {}", ended.stderr));
+    let text = std::fs::read_to_string(file).unwrap();
     let signed = std::fs::read_to_string(record).unwrap_or_default();
     let planted = signed.lines().map(|pid| pid.parse().unwrap()).collect();
     assert!(ended.scene.fifo_is_closed_within(LIMIT), "somebody has survived: {}", ended.stderr);
