@@ -18,6 +18,7 @@ mod retry;
 mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::facts::{Blame, Ending, Outcome, TestId};
 use super::run_dir::RunDir;
@@ -45,6 +46,9 @@ pub(super) fn find(report: &mut Report, options: &Options, suite: &Suite, run_di
         outcomes = found.outcomes;
     }
     let mut places = place::Places::new(report.dir.clone());
+    // One that hides its environment has it from the others of its package.
+    let known = leaks.iter().filter_map(|l| Some((l.package.clone()?, l.manifest_dir.clone()?)));
+    let dirs: BTreeMap<String, PathBuf> = known.collect();
     for leak in &mut leaks {
         if let Some(test) = leak.test.clone() {
             leak.outcome = outcome(&test, report, &outcomes);
@@ -52,7 +56,7 @@ pub(super) fn find(report: &mut Report, options: &Options, suite: &Suite, run_di
             leak.again = leak.again.take().or_else(|| retry::command(suite, &test));
         }
         let fixture = leak.fixture.as_ref().map(|f| f.place.clone());
-        leak.place = fixture.or_else(|| leak.place.take()).or_else(|| place_of(leak, suite, &mut places));
+        leak.place = fixture.or_else(|| leak.place.take()).or_else(|| place_of(leak, suite, &dirs, &mut places));
         if leak.fix.is_empty() {
             leak.fix = fix::of(leak);
         }
@@ -80,13 +84,19 @@ fn age_after(test: &TestId, leak: &Leak, report: &Report) -> Option<u64> {
     Some(found.saturating_sub(ended))
 }
 
-fn place_of(leak: &Leak, suite: &Suite, places: &mut place::Places) -> Option<super::Place> {
+fn place_of(
+    leak: &Leak,
+    suite: &Suite,
+    dirs: &BTreeMap<String, PathBuf>,
+    places: &mut place::Places,
+) -> Option<super::Place> {
     let test = leak.test.as_ref()?;
     let listed = suite.cargo_test().and_then(|(_, listing)| {
         let found = listing.executables.iter().find(|e| e.id == test.binary);
         found.map(|e| e.manifest_dir.clone())
     });
-    let dir = listed.or_else(|| leak.manifest_dir.clone())?;
+    let package = test.binary.split("::").next()?;
+    let dir = listed.or_else(|| leak.manifest_dir.clone()).or_else(|| dirs.get(package).cloned())?;
     places.of(&dir, test)
 }
 
