@@ -103,7 +103,9 @@ impl Leak {
     /// The test is the one in whose process the leak was born, whatever its own environment says by now.
     pub(super) fn read(stat: &procfs::Stat, line: Line, ground: &mut Ground) -> Leak {
         let procfs::Stat { pid, start, state, group, session, .. } = *stat;
+        // Both at once: what comes next may take as long as an environment reads empty.
         let age = details::age(start);
+        let started = age.and_then(|age| SystemTime::now().checked_sub(age));
         let own = ground.marks(stat);
         let told = |name: &str| line.marks(name).or(own.as_ref());
         let hint = |name: &str| told(name)?.get(name).cloned();
@@ -125,7 +127,7 @@ impl Leak {
             // The kernel's are positive.
             pid: pid.unsigned_abs(),
             start_ticks: start,
-            started_unix_ms: age.and_then(|age| SystemTime::now().checked_sub(age)).map(unix_ms),
+            started_unix_ms: started.map(unix_ms),
             age_ms: age.map(millis),
             command: cut(procfs::command_line(pid, Instant::now() + procfs::EXEC_LIMIT)),
             args: Vec::new(),

@@ -9,6 +9,7 @@
 //! 3. the thread that started it was libtest's for one test, and has its name,
 //! 4. the test leaves the same behind when it is run again alone.
 
+mod alike;
 mod fix;
 mod kin;
 mod place;
@@ -16,7 +17,8 @@ mod rerun;
 mod retry;
 mod thread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::facts::{Blame, Ending, Outcome, TestId};
 use super::run_dir::RunDir;
@@ -34,16 +36,19 @@ pub(super) fn find(report: &mut Report, options: &Options, suite: &Suite, run_di
     }
     kin::find(&mut leaks);
     let mut outcomes = BTreeMap::new();
-    // Whoever waits for our end, or has set a limit that was reached, does not want more of the same.
-    if let (false, Some((cargo, listing)), Some(limit)) = (is_cut_short(report), suite.cargo_test(), options.rerun) {
-        let found = rerun::find(&mut leaks, cargo, listing, options, run_dir, limit);
-        report.interrupted = report.interrupted.or(found.interrupted);
-        outcomes = found.outcomes;
-    }
     if suite.is_nextest() {
         suspect_by_time(&mut leaks, report);
     }
+    // Whoever waits for our end, or has set a limit that was reached, does not want more of the same.
+    if let (false, true, Some(limit)) = (is_cut_short(report), suite.runs_again(), options.rerun) {
+        let found = rerun::find(&mut leaks, suite, options, run_dir, limit);
+        report.interrupted = report.interrupted.or(found.interrupted);
+        outcomes = found.outcomes;
+    }
     let mut places = place::Places::new(report.dir.clone());
+    // One that hides its environment has it from the others of its package.
+    let known = leaks.iter().filter_map(|l| Some((l.package.clone()?, l.manifest_dir.clone()?)));
+    let dirs: BTreeMap<String, PathBuf> = known.collect();
     for leak in &mut leaks {
         if let Some(test) = leak.test.clone() {
             leak.outcome = outcome(&test, report, &outcomes);
@@ -51,7 +56,7 @@ pub(super) fn find(report: &mut Report, options: &Options, suite: &Suite, run_di
             leak.again = leak.again.take().or_else(|| retry::command(suite, &test));
         }
         let fixture = leak.fixture.as_ref().map(|f| f.place.clone());
-        leak.place = fixture.or_else(|| leak.place.take()).or_else(|| place_of(leak, suite, &mut places));
+        leak.place = fixture.or_else(|| leak.place.take()).or_else(|| place_of(leak, suite, &dirs, &mut places));
         if leak.fix.is_empty() {
             leak.fix = fix::of(leak);
         }
@@ -79,17 +84,25 @@ fn age_after(test: &TestId, leak: &Leak, report: &Report) -> Option<u64> {
     Some(found.saturating_sub(ended))
 }
 
-fn place_of(leak: &Leak, suite: &Suite, places: &mut place::Places) -> Option<super::Place> {
+fn place_of(
+    leak: &Leak,
+    suite: &Suite,
+    dirs: &BTreeMap<String, PathBuf>,
+    places: &mut place::Places,
+) -> Option<super::Place> {
     let test = leak.test.as_ref()?;
     let listed = suite.cargo_test().and_then(|(_, listing)| {
         let found = listing.executables.iter().find(|e| e.id == test.binary);
         found.map(|e| e.manifest_dir.clone())
     });
-    let dir = listed.or_else(|| leak.manifest_dir.clone())?;
+    let package = test.binary.split("::").next()?;
+    let dir = listed.or_else(|| leak.manifest_dir.clone()).or_else(|| dirs.get(package).cloned())?;
     places.of(&dir, test)
 }
 
 /// Without a name, the tests that ran when it was born are all that is known: nextest's have their times.
+///
+/// The first attempt stands for the others: which one it was, a second run does not show.
 fn suspect_by_time(leaks: &mut [Leak], report: &Report) {
     // The kernel counts in hundredths of a second, and nextest's clock starts before the fork.
     const SLACK_MS: u64 = 20;
@@ -99,7 +112,9 @@ fn suspect_by_time(leaks: &mut [Leak], report: &Report) {
             let (Some(began), Some(ended)) = (run.started_unix_ms, run.ended_unix_ms()) else { return false };
             began.saturating_sub(SLACK_MS) <= born && born <= ended + SLACK_MS
         };
-        leak.suspects = report.tests.iter().filter(ran).map(|run| run.id.clone()).collect();
+        let ids: BTreeSet<_> =
+            report.tests.iter().filter(ran).map(|run| TestId { attempt: 1, ..run.id.clone() }).collect();
+        leak.suspects = ids.into_iter().collect();
     }
 }
 
