@@ -205,6 +205,26 @@ fn a_well_known_daemon_warns_and_the_report_says_how_to_stop_it_at_the_source() 
     }
 }
 
+/// As they really start, which no table of ours can know for certain.
+#[test]
+fn real_daemons_are_recognized() {
+    let project = Project::new();
+    for (program, script, fix) in [
+        ("ssh-agent", "ssh-agent -s >/dev/null", "`ssh-agent -k`"),
+        ("gpg-agent", "mkdir -m 700 gpg && gpg-agent --homedir $PWD/gpg --daemon >/dev/null", "`gpgconf --kill all`"),
+    ] {
+        if have(program) {
+            let ended = project.script(&[], script);
+            assert_status(&ended, 0);
+            assert!(ended.stderr.contains(fix), "{program}: {}", ended.stderr);
+        }
+    }
+    // The control: one that somebody has in hand, and has left all the same.
+    if have("ssh-agent") {
+        assert_status(&project.script(&[], "ssh-agent sleep 50 >/dev/null 2>&1 &"), 23);
+    }
+}
+
 #[test]
 fn a_mistake_in_the_policy_costs_no_run() {
     let project = Project::with("[leakcheck]\ngrase = \"1s\"\n\n[[leakcheck.allow]]\nname = \"x\"\n");
