@@ -93,7 +93,8 @@ impl RunDir {
     pub(super) fn read_leftovers(&self, report: &mut Report) {
         let lives = |leak: &super::Leak| leak.deed.spared || leak.survived().is_some();
         let wanted = std::env::var_os("FOSTER_KEEP").is_some_and(|value| value != "0" && !value.is_empty());
-        let kept = wanted || leftovers::holds_kept_dirs(&self.tmp());
+        let anything = || fs::read_dir(self.tmp()).is_ok_and(|mut entries| entries.next().is_some());
+        let kept = wanted && anything() || leftovers::holds_kept_dirs(&self.tmp());
         self.needed.set(self.own_tmp && (kept || report.leaks.iter().any(lives)));
         let cut_short = report.interrupted.is_some() || report.timed_out_ms.is_some();
         if self.own_tmp && !cut_short {

@@ -34,6 +34,13 @@ impl fmt::Display for Report {
             self.outcome(&leaks, f)?;
         }
         self.lists(&mut room, f)?;
+        if let Some(dir) = &self.kept_dir {
+            let dir = super::words::path_in_words(dir);
+            writeln!(
+                f,
+                "leakcheck: the suite's temporary directory stays in {dir}: something that lives on may need it, or it was to be kept"
+            )?;
+        }
         if self.tests_run == Some(0) {
             writeln!(f, "leakcheck: no test ran, so nothing has been shown")?;
         }
