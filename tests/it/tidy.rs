@@ -99,6 +99,9 @@ fn every_fixture_program_has_a_deadline_and_a_row_in_the_table() {
     let table = fs::read_to_string(root().join("fixtures/README.md")).unwrap();
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     for (path, text) in sources(&["fixtures"]) {
+        if path.starts_with("fixtures/leaky") {
+            continue;
+        }
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert!(table.contains(&format!("`{name}`")), "fixtures/README.md does not list `{name}`");
         if name != "deadline" {
@@ -110,6 +113,35 @@ fn every_fixture_program_has_a_deadline_and_a_row_in_the_table() {
             assert!(manifest.contains(&format!("path = \"fixtures/{name}.rs\"")), "Cargo.toml does not know {name}");
         }
     }
+}
+
+/// A project of its own: its one program has the deadline, and its tests start nothing but that.
+#[test]
+fn the_suite_that_leaks_starts_one_program_that_has_a_deadline() {
+    let starts = ["Command", "libc::fork(", "libc::clone(", "process::"];
+    let (mut places, mut program) = (Vec::new(), String::new());
+    for (path, text) in sources(&["fixtures/leaky"]) {
+        if starts.iter().any(|word| text.lines().any(|line| line.split("//").next().unwrap().contains(word))) {
+            places.push(path.display().to_string());
+        }
+        if path.ends_with("src/planted.rs") {
+            program = text;
+        }
+    }
+    places.sort();
+    assert_eq!(places, ["fixtures/leaky/src/lib.rs", "fixtures/leaky/src/planted.rs"]);
+    // Each process that it starts has one as well: an alarm is not inherited.
+    let (armed, forks) = (program.matches("libc::alarm(DEADLINE)").count(), ["libc::fork()", "libc::clone("]);
+    let forks: usize = forks.iter().map(|fork| program.matches(fork).count()).sum();
+    assert!(forks > 0 && armed == forks + 1, "{armed} deadlines for {forks} ways to start a process and the first one");
+    let lib = fs::read_to_string(root().join("fixtures/leaky/src/lib.rs")).unwrap();
+    assert_eq!(lib.matches("Command::new").count(), 1, "the tests start one program");
+    let manifest = fs::read_to_string(root().join("fixtures/leaky/Cargo.toml")).unwrap();
+    assert!(
+        manifest.contains("\n[workspace]\n") && !manifest.contains("foster =") && !manifest.contains("dependencies]")
+    );
+    let table = fs::read_to_string(root().join("fixtures/README.md")).unwrap();
+    assert!(table.contains("`leaky`"), "fixtures/README.md does not list `leaky`");
 }
 
 /// The tests of a file, by name.

@@ -9,6 +9,7 @@
 //! 3. the thread that started it was libtest's for one test, and has its name,
 //! 4. the test leaves the same behind when it is run again alone.
 
+mod alike;
 mod fix;
 mod kin;
 mod place;
@@ -16,7 +17,7 @@ mod rerun;
 mod retry;
 mod thread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Blame, Ending, Outcome, TestId};
 use super::run_dir::RunDir;
@@ -34,14 +35,14 @@ pub(super) fn find(report: &mut Report, options: &Options, suite: &Suite, run_di
     }
     kin::find(&mut leaks);
     let mut outcomes = BTreeMap::new();
-    // Whoever waits for our end, or has set a limit that was reached, does not want more of the same.
-    if let (false, Some((cargo, listing)), Some(limit)) = (is_cut_short(report), suite.cargo_test(), options.rerun) {
-        let found = rerun::find(&mut leaks, cargo, listing, options, run_dir, limit);
-        report.interrupted = report.interrupted.or(found.interrupted);
-        outcomes = found.outcomes;
-    }
     if suite.is_nextest() {
         suspect_by_time(&mut leaks, report);
+    }
+    // Whoever waits for our end, or has set a limit that was reached, does not want more of the same.
+    if let (false, true, Some(limit)) = (is_cut_short(report), suite.runs_again(), options.rerun) {
+        let found = rerun::find(&mut leaks, suite, options, run_dir, limit);
+        report.interrupted = report.interrupted.or(found.interrupted);
+        outcomes = found.outcomes;
     }
     let mut places = place::Places::new(report.dir.clone());
     for leak in &mut leaks {
@@ -90,6 +91,8 @@ fn place_of(leak: &Leak, suite: &Suite, places: &mut place::Places) -> Option<su
 }
 
 /// Without a name, the tests that ran when it was born are all that is known: nextest's have their times.
+///
+/// The first attempt stands for the others: which one it was, a second run does not show.
 fn suspect_by_time(leaks: &mut [Leak], report: &Report) {
     // The kernel counts in hundredths of a second, and nextest's clock starts before the fork.
     const SLACK_MS: u64 = 20;
@@ -99,7 +102,9 @@ fn suspect_by_time(leaks: &mut [Leak], report: &Report) {
             let (Some(began), Some(ended)) = (run.started_unix_ms, run.ended_unix_ms()) else { return false };
             began.saturating_sub(SLACK_MS) <= born && born <= ended + SLACK_MS
         };
-        leak.suspects = report.tests.iter().filter(ran).map(|run| run.id.clone()).collect();
+        let ids: BTreeSet<_> =
+            report.tests.iter().filter(ran).map(|run| TestId { attempt: 1, ..run.id.clone() }).collect();
+        leak.suspects = ids.into_iter().collect();
     }
 }
 

@@ -3,7 +3,8 @@
 //! Each runs in the environment that cargo gives it: cargo is asked for it one time, with a `runner` that writes it down
 //! instead of running anything. So a test costs as much as its executable, and nothing is built, whatever the workspace's
 //! features are. Where a runner is configured, an executable needs it, and nothing is run again.
-//! Documentation tests have no executables; each is run by cargo itself, after everything else.
+//! Documentation tests have no executables; each is run by cargo itself, after everything else. Under nextest, those of its
+//! tests that ran at the time are run again by nextest itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -14,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::thread::{SUSPECTS, birth};
-use super::{blame, kin};
-use crate::leakcheck::below::{Below, Trace};
+use super::alike::{Home, Seen, explains, is_open, join};
+use super::kin;
+use super::thread::birth;
+use crate::leakcheck::below::Below;
 use crate::leakcheck::facts::{Blame, Outcome};
 use crate::leakcheck::run_dir::RunDir;
-use crate::leakcheck::suite::{CargoTest, Executable, Listing, documentation_filter};
+use crate::leakcheck::suite::{CargoTest, Executable, Listing, Suite, documentation_filter};
 use crate::leakcheck::{Leak, Options, TestId};
 use crate::sys::supervise::say_all;
 
@@ -47,51 +49,34 @@ struct Setting {
 /// One test that may be to blame.
 struct Suspect<'a> {
     id: TestId,
-    /// `None` for a documentation test.
-    executable: Option<&'a Executable>,
-    /// For a documentation test.
-    filter: Vec<String>,
+    way: Way<'a>,
 }
 
-pub(super) fn find(
-    leaks: &mut [Leak],
-    cargo: &CargoTest,
-    listing: &Listing,
-    options: &Options,
-    run_dir: &RunDir,
-    limit: Duration,
-) -> Found {
+/// How a test is run again.
+enum Way<'a> {
+    /// Its executable.
+    Executable(&'a Executable),
+    /// By rustdoc, with these filters.
+    Documentation(Vec<String>),
+    /// By nextest itself.
+    Nextest,
+}
+
+pub(super) fn find(leaks: &mut [Leak], suite: &Suite, options: &Options, run_dir: &RunDir, limit: Duration) -> Found {
     let mut found = Found::default();
     if leaks.iter().all(|l| l.test.is_some()) {
         return found;
     }
     let until = Instant::now() + limit;
     let Ok(below) = Below::new() else { return found };
-    let mut again = Again { below, cargo, options, run_dir, until, limit };
-    let settings = again.settings();
-    let mut suspects = suspects(leaks, listing);
-    suspects.retain(|s| s.executable.is_none_or(|e| settings.contains_key(&e.path)));
-    again.announce(suspects.len());
-    again.look(leaks, &suspects, &settings, &mut found);
-    if cargo.documents() && listing.may_document() && leaks.iter().any(|l| is_open(l) && may_be_documentation(l)) {
-        let names = cargo.list_documentation(options, &mut again.below, until).unwrap_or_default();
-        let own = leaks.iter().filter(|l| is_open(l)).find_map(|l| l.package.clone());
-        let of = |name: &String| {
-            let binary = format!("{}::doc", documented(name, own.as_deref(), listing));
-            let filter = documentation_filter(name, &names);
-            Suspect { id: TestId { binary, name: name.clone(), attempt: 1 }, executable: None, filter }
-        };
-        let suspects: Vec<Suspect<'_>> = names.iter().map(of).collect();
-        again.look(leaks, &suspects, &settings, &mut found);
+    let mut again = Again { below, suite, options, run_dir, until, limit };
+    match suite.cargo_test() {
+        Some((cargo, listing)) => again.cargo_test(leaks, cargo, listing, &mut found),
+        None => again.nextest(leaks, &mut found),
     }
     kin::find(leaks);
     found.interrupted = again.below.request().map(|r| r.signal);
     found
-}
-
-/// Is nobody to blame yet?
-fn is_open(leak: &Leak) -> bool {
-    leak.test.is_none()
 }
 
 /// Nothing that cargo runs by itself is seen above it, but maybe rustdoc.
@@ -113,7 +98,7 @@ fn suspects<'a>(leaks: &[Leak], listing: &'a Listing) -> Vec<Suspect<'a>> {
             }
             for name in executable.tests.iter().flatten() {
                 let id = TestId { binary: executable.id.clone(), name: name.clone(), attempt: 1 };
-                let suspect = Suspect { id: id.clone(), executable: Some(executable), filter: Vec::new() };
+                let suspect = Suspect { id: id.clone(), way: Way::Executable(executable) };
                 let first = leak.suspects.is_empty() || leak.suspects.contains(&id);
                 // Only those that are suspected already, if there are such.
                 if first {
@@ -143,7 +128,7 @@ fn documented(name: &str, own: Option<&str>, listing: &Listing) -> String {
 
 struct Again<'a> {
     below: Below,
-    cargo: &'a CargoTest,
+    suite: &'a Suite,
     options: &'a Options,
     run_dir: &'a RunDir,
     until: Instant,
@@ -151,6 +136,43 @@ struct Again<'a> {
 }
 
 impl Again<'_> {
+    fn cargo_test(&mut self, leaks: &mut [Leak], cargo: &CargoTest, listing: &Listing, found: &mut Found) {
+        let settings = self.settings(cargo);
+        let mut suspects = suspects(leaks, listing);
+        suspects.retain(|s| matches!(s.way, Way::Executable(of) if settings.contains_key(&of.path)));
+        self.announce(suspects.len());
+        self.look(leaks, &suspects, &settings, found);
+        let open = leaks.iter().any(|l| is_open(l) && may_be_documentation(l));
+        if !(open && cargo.documents() && listing.may_document()) {
+            return;
+        }
+        let names = cargo.list_documentation(self.options, &mut self.below, self.until).unwrap_or_default();
+        let own = leaks.iter().filter(|l| is_open(l)).find_map(|l| l.package.clone());
+        let of = |name: &String| {
+            let binary = format!("{}::doc", documented(name, own.as_deref(), listing));
+            let way = Way::Documentation(documentation_filter(name, &names));
+            Suspect { id: TestId { binary, name: name.clone(), attempt: 1 }, way }
+        };
+        let suspects: Vec<Suspect<'_>> = names.iter().map(of).collect();
+        self.look(leaks, &suspects, &settings, found);
+    }
+
+    /// Its tests that ran at the time of the birth, where neither the environment nor an ancestor has told.
+    fn nextest(&mut self, leaks: &mut [Leak], found: &mut Found) {
+        let ids: BTreeSet<TestId> = leaks.iter().filter(|l| is_open(l)).flat_map(|l| l.suspects.clone()).collect();
+        let suspects: Vec<Suspect<'_>> = ids.into_iter().map(|id| Suspect { id, way: Way::Nextest }).collect();
+        self.announce(suspects.len());
+        // What the suite has told somebody, a second run of some of it must not replace.
+        let file = self.suite.users_file();
+        let told = file.and_then(|file| Some((file, fs::read(file).ok()?)));
+        self.look(leaks, &suspects, &Settings::new(), found);
+        if let Some((file, bytes)) = told {
+            if fs::write(file, bytes).is_err() {
+                say_all(&format!("leakcheck: failed to restore `{}` after tests ran again\n", file.display()));
+            }
+        }
+    }
+
     fn announce(&self, tests: usize) {
         if tests > 0 && std::io::stderr().is_terminal() {
             let limit = crate::report::seconds(self.limit);
@@ -162,18 +184,21 @@ impl Again<'_> {
 
     /// Runs one after the other until every leak is explained.
     fn look(&mut self, leaks: &mut [Leak], suspects: &[Suspect<'_>], settings: &Settings, found: &mut Found) {
-        let mut seen: Vec<(TestId, Trace)> = Vec::new();
+        let home = |leak: &Leak| Some(birth(leak, self.suite.cargo_test()?.1)?.executable.id.clone());
+        let homes: Vec<Home> = leaks.iter().map(home).collect();
+        let mut seen: Vec<Seen> = Vec::new();
         for suspect in suspects {
-            if Instant::now() >= self.until || self.below.request().is_some() || explains(leaks, &seen) {
+            if Instant::now() >= self.until || self.below.request().is_some() || explains(leaks, &homes, &seen) {
                 break;
             }
-            let mut command = match suspect.executable {
-                Some(executable) => match settings.get(&executable.path) {
-                    Some(setting) => self.executable(executable, setting, &suspect.id.name),
-                    None => continue,
-                },
-                None => self.documentation(&suspect.filter),
+            let command = match &suspect.way {
+                Way::Executable(of) => {
+                    settings.get(&of.path).map(|setting| self.executable(of, setting, &suspect.id.name))
+                }
+                Way::Documentation(filter) => self.documentation(filter),
+                Way::Nextest => self.suite.nextest_again(self.options, &suspect.id.binary, &suspect.id.name),
             };
+            let Some(mut command) = command else { continue };
             self.run_dir.apply(&mut command);
             let until = (Instant::now() + self.limit / PARTS).min(self.until);
             let Ok(ended) = self.below.run(&mut command, until, self.options.patience()) else { continue };
@@ -185,25 +210,27 @@ impl Again<'_> {
             found.outcomes.insert(suspect.id.clone(), outcome);
             seen.extend(ended.left.into_iter().map(|trace| (suspect.id.clone(), trace)));
         }
-        join(leaks, &seen);
+        join(leaks, &homes, &seen);
     }
 
     fn executable(&self, executable: &Executable, setting: &Setting, name: &str) -> Command {
         let mut command = Command::new(&executable.path);
-        command.args(self.cargo.ignored()).args(["--exact", name]);
+        let ignored = self.suite.cargo_test().and_then(|(cargo, _)| cargo.ignored());
+        command.args(ignored).args(["--exact", name]);
         command.current_dir(&setting.dir).env_clear().envs(setting.variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
-    fn documentation(&self, filter: &[String]) -> Command {
-        let mut command = self.cargo.cargo(self.options, &["--doc"]);
-        command.args(["--doc", "--"]).args(self.cargo.ignored()).args(filter);
-        command
+    fn documentation(&self, filter: &[String]) -> Option<Command> {
+        let (cargo, _) = self.suite.cargo_test()?;
+        let mut command = cargo.cargo(self.options, &["--doc"]);
+        command.args(["--doc", "--"]).args(cargo.ignored()).args(filter);
+        Some(command)
     }
 
     /// How cargo would run each executable.
-    fn settings(&mut self) -> Settings {
+    fn settings(&mut self, cargo: &CargoTest) -> Settings {
         if has_runner() {
             return Settings::new();
         }
@@ -213,9 +240,9 @@ impl Again<'_> {
         let Ok(words) = serde_json::to_string(&["sh", "-c", script, &dir.path().to_string_lossy()]) else {
             return Settings::new();
         };
-        let mut command = self.cargo.cargo(self.options, &["--doc", "--no-fail-fast"]);
+        let mut command = cargo.cargo(self.options, &["--doc", "--no-fail-fast"]);
         command.arg("--no-fail-fast").arg("--config").arg(format!("target.\"cfg(all())\".runner = {words}"));
-        if self.cargo.documents() {
+        if cargo.documents() {
             // Everything that `cargo test` runs but the documentation tests, whose runner it would be as well.
             command.arg("--tests");
         }
@@ -260,100 +287,6 @@ fn mentions_runner(file: &Path) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.contains("runner") || text.contains("include"))
 }
 
-/// How much two processes are alike; 0: not at all.
-fn likeness(leak: &Leak, trace: &Trace) -> u32 {
-    let exe = |path: &Path| path.file_name().map(OsStr::to_owned);
-    let same_exe = match (&leak.exe, &trace.exe) {
-        (Some(a), Some(b)) => a == b || exe(a) == exe(b),
-        // Who may not be looked at is known by its command.
-        _ => false,
-    };
-    if leak.command == trace.command {
-        return 3;
-    }
-    match same_exe {
-        // Ports, process ids and temporary directories are others each time.
-        true if general(&leak.command) == general(&trace.command) => 2,
-        true => 1,
-        false => 0,
-    }
-}
-
-/// A command without what changes from run to run: numbers, and names that were made up.
-fn general(command: &str) -> String {
-    let made_up = |part: &str| part.starts_with(".tmp") || part.starts_with("tmp");
-    let word = |word: &str| {
-        let parts: Vec<&str> = word.split('/').map(|part| if made_up(part) { "tmp" } else { part }).collect();
-        parts.join("/")
-    };
-    let words: Vec<String> = command.split(' ').map(word).collect();
-    let mut general = String::new();
-    for c in words.join(" ").chars() {
-        // A number is as good as another, however long.
-        match c.is_ascii_digit() {
-            true if general.ends_with('0') => {}
-            true => general.push('0'),
-            false => general.push(c),
-        }
-    }
-    general
-}
-
-/// Is there for each leak that is open one that is as like it as can be?
-fn explains(leaks: &[Leak], seen: &[(TestId, Trace)]) -> bool {
-    pairs(leaks, seen, 2).len() == leaks.iter().filter(|l| is_open(l)).count()
-}
-
-/// Which leak is which trace; the most alike first, and each trace is used once.
-fn pairs(leaks: &[Leak], seen: &[(TestId, Trace)], least: u32) -> Vec<(usize, usize)> {
-    let mut pairs: Vec<(usize, usize)> = Vec::new();
-    for level in (least..=3).rev() {
-        for (at, leak) in leaks.iter().enumerate().filter(|(_, l)| is_open(l)) {
-            if pairs.iter().any(|pair| pair.0 == at) {
-                continue;
-            }
-            let free = |with: &usize| pairs.iter().all(|pair| pair.1 != *with);
-            let like = |with: &usize| may_be(leak, &seen[*with].0) && likeness(leak, &seen[*with].1) >= level;
-            if let Some(with) = (0..seen.len()).filter(free).find(like) {
-                pairs.push((at, with));
-            }
-        }
-    }
-    pairs
-}
-
-/// Does what is known of its birth allow this test?
-fn may_be(leak: &Leak, test: &TestId) -> bool {
-    leak.suspects.is_empty() || leak.suspects.contains(test)
-}
-
-/// Blames those that have left the same. Who looks like what several have left, and was not the only one, is suspected to
-/// be one of theirs.
-fn join(leaks: &mut [Leak], seen: &[(TestId, Trace)]) {
-    let pairs = pairs(leaks, seen, 1);
-    let choose = |(at, with): &(usize, usize)| {
-        let level = likeness(&leaks[*at], &seen[*with].1);
-        let left =
-            seen.iter().filter(|(test, trace)| may_be(&leaks[*at], test) && likeness(&leaks[*at], trace) >= level);
-        let tests: Vec<TestId> = left.map(|(test, _)| test.clone()).collect();
-        let alike = leaks.iter().filter(|l| is_open(l) && likeness(l, &seen[*with].1) >= level).count();
-        // As many as have been left: each is somebody's, and it does not matter whose.
-        let each_has_one = tests.len() <= alike;
-        let different: BTreeSet<TestId> = tests.into_iter().collect();
-        if each_has_one { (*at, vec![seen[*with].0.clone()]) } else { (*at, different.into_iter().collect()) }
-    };
-    let choices: Vec<(usize, Vec<TestId>)> = pairs.iter().map(choose).collect();
-    for (at, tests) in choices {
-        match <[TestId; 1]>::try_from(tests) {
-            Ok([test]) => blame(&mut leaks[at], test, Blame::Rerun),
-            Err(mut several) => {
-                several.truncate(SUSPECTS);
-                leaks[at].suspects = several;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::thread::tests::{below, executable_of};
@@ -362,54 +295,6 @@ mod tests {
 
     fn test(name: &str) -> TestId {
         TestId { binary: "shop::it".into(), name: name.into(), attempt: 1 }
-    }
-
-    fn leak(pid: u32, command: &str) -> Leak {
-        Leak { command: command.into(), exe: Some("/usr/bin/server".into()), ..stranger(pid) }
-    }
-
-    fn left(by: &str, command: &str) -> (TestId, Trace) {
-        (test(by), Trace { exe: Some("/usr/bin/server".into()), command: command.into() })
-    }
-
-    fn joined(leaks: &[Leak], seen: &[(TestId, Trace)]) -> Vec<String> {
-        let mut leaks = leaks.to_vec();
-        join(&mut leaks, seen);
-        let name =
-            |l: &Leak| l.test.as_ref().map_or_else(|| format!("{} suspects", l.suspects.len()), |t| t.name.clone());
-        leaks.iter().map(name).collect()
-    }
-
-    #[test]
-    fn the_most_alike_is_the_same() {
-        let seen = [left("b", "server --port 4711"), left("a", "server --dir /tmp/.tmpAbC/x")];
-        let leaks = [leak(1, "server --dir /tmp/.tmpXyZ/x"), leak(2, "server --port 80")];
-        assert_eq!(joined(&leaks, &seen), ["a", "b"]);
-        assert!(explains(&leaks, &seen));
-        assert!(!explains(&leaks, &seen[..1]), "one of them is open");
-        let other = Leak { exe: Some("/bin/cat".into()), ..leak(3, "cat") };
-        assert_eq!(joined(&[other], &seen), ["0 suspects"]);
-    }
-
-    #[test]
-    fn what_several_leave_is_somebodys_or_they_are_suspected() {
-        let seen = [left("a", "server"), left("b", "server")];
-        assert_eq!(joined(&[leak(1, "server"), leak(2, "server")], &seen), ["a", "b"]);
-        assert_eq!(joined(&[leak(1, "server")], &seen), ["2 suspects"]);
-        // One test may leave many.
-        let seen = [left("a", "server"), left("a", "server"), left("a", "server")];
-        assert_eq!(joined(&[leak(1, "server")], &seen), ["a"]);
-    }
-
-    #[test]
-    fn who_is_known_already_stays_and_who_is_excluded_is_not_blamed() {
-        let known = sample(1);
-        let narrowed = Leak { suspects: vec![test("c"), test("d")], ..leak(2, "server --port 0") };
-        let seen = [left("a", "server --port 0"), left("d", "server --port 0")];
-        let mut leaks = [known.clone(), narrowed];
-        join(&mut leaks, &seen);
-        assert_eq!(leaks[0], known);
-        assert_eq!((&leaks[1].test, leaks[1].blame), (&Some(test("d")), Blame::Rerun));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod words;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::below::Below;
@@ -109,6 +109,28 @@ impl Suite {
 
     pub(super) fn is_nextest(&self) -> bool {
         matches!(self.kind, Kind::Nextest(_))
+    }
+
+    /// Can single tests be run again?
+    pub(super) fn runs_again(&self) -> bool {
+        self.is_nextest() || self.cargo_test().is_some()
+    }
+
+    /// The command by which nextest runs one test, one time.
+    pub(super) fn nextest_again(&self, options: &Options, binary: &str, name: &str) -> Option<Command> {
+        let Kind::Nextest(nextest) = &self.kind else { return None };
+        let mut command = program(options);
+        command.args(nextest.once(binary, name));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Some(command)
+    }
+
+    /// The user's file about the run; a second run of some tests must not take its place.
+    pub(super) fn users_file(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Nextest(nextest) => nextest.users_file(),
+            Kind::Cargo(_) | Kind::Other => None,
+        }
     }
 
     /// The words behind `leakcheck --` that run one test again.

@@ -68,6 +68,24 @@ impl Nextest {
         junit.started_unix_ms.is_none_or(|at| at >= not_before).then_some(junit)
     }
 
+    /// The user's own JUnit file.
+    pub(super) fn users_file(&self) -> Option<&Path> {
+        self.theirs.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// The words that run one test one time, whether it fails or not.
+    pub(super) fn once(&self, binary: &str, name: &str) -> Vec<OsString> {
+        let before = self.head.iter().position(|w| w == "nextest").unwrap_or_default();
+        let words = Line::nextest(&self.again(binary, name)[1..]);
+        let Some(line) = words else { return Vec::new() };
+        let own = words::split(&line.own, NEXTEST);
+        let mut once = [&self.head[..before], &["nextest".into()], &line.before, &[line.subcommand.into()]].concat();
+        once.extend(words::without(&own, |w| w.is(&["--retries", "--stress-count", "--stress-duration"])));
+        once.push("--retries=0".into());
+        once.extend(line.behind.into_iter().flat_map(|behind| std::iter::once("--".into()).chain(behind)));
+        once
+    }
+
     /// The words that run one test again, as far as they concern neither its choice nor what happens after a failure.
     pub(super) fn again(&self, binary: &str, name: &str) -> Vec<OsString> {
         const DROPPED: &[&str] = &[
@@ -266,5 +284,11 @@ mod tests {
         let again = suite.again("shop::it", "a::b");
         let expected = ["nextest", "run", "--features", "x", "--retries=2", "-E", "binary_id(=shop::it) & test(=a::b)"];
         assert_eq!(again, os(&expected));
+        let expr = "binary_id(=shop::it) & test(=a::b)";
+        let expected = ["+stable", "nextest", "run", "--features", "x", "-E", expr, "--retries=0"];
+        assert_eq!(suite.once("shop::it", "a::b"), os(&expected));
+        let suite = nextest(&["--color", "never", "run", "--", "--ignored", "x"]);
+        let expected = ["+stable", "nextest", "--color", "never", "run", "-E", expr, "--retries=0", "--", "--ignored"];
+        assert_eq!(suite.once("shop::it", "a::b"), os(&expected));
     }
 }

@@ -56,7 +56,7 @@ fn e1_nextest_every_kind_names_its_test_and_its_attempt() {
     let late = dir.path().join("late");
     let told = nextest(&["--retries", "1", "--test-threads", "1"], &[("LEAKY_LATE", &late)]);
     assert_eq!(told.code(), Some(23), "{}", told.stderr());
-    told.assert_all_found();
+    told.assert_planted();
     let mut expected = planted_ones(&told);
     // Born while `b_runs_when_it_is_born` ran, and found after the end of all.
     expected.insert("a_comes_first_and_is_to_blame in birth".into(), vec!["late".into()]);
@@ -69,7 +69,9 @@ fn e1_nextest_every_kind_names_its_test_and_its_attempt() {
     assert!(tests.contains("leaves_nothing in hidden: passed") && !tests.iter().any(|t| t.starts_with("ignored")));
     for leak in told.leaks() {
         let name = leak["test"]["name"].as_str().unwrap();
-        assert_eq!(leak["blame"], "environment", "{leak}");
+        // These two have none to be read, and their parents have ended at once.
+        let hidden = ["a3_env_i", "a4_argv"].contains(&name) && leak["blame"] == "rerun";
+        assert!(hidden || leak["blame"] == "environment", "{leak}");
         assert_eq!(leak["outcome"], if name == "flaky" { "failed" } else { "passed" }, "{leak}");
         assert!(leak["age_after_test_ms"].as_u64().is_some(), "{leak}");
         let file = format!("tests/{}.rs", leak["test"]["binary"].as_str().unwrap().strip_prefix("leaky::").unwrap());
