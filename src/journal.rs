@@ -6,7 +6,7 @@
 //! missing was the guardian's.
 //!
 //! Each process appends to a file of its own, a line at a time and with one `write`, so that a process which is killed leaves
-//! whole lines. The file is opened for each line: a test may close every descriptor that it finds, and its number would then
+//! whole lines, but for one that the kernel cuts at the end of a page at that very moment. The file is opened for each line: a test may close every descriptor that it finds, and its number would then
 //! be another file's. What cannot be written, for want of descriptors say, is written with the next line.
 
 use std::fmt::Write as _;

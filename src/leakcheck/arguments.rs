@@ -31,7 +31,7 @@ options:
   --no-report             no files
   --policy FILE           what is allowed and what fails [default: .config/foster.toml, if it is there]
   --write-baseline [FILE] adds an allowance for each finding to the policy, for a suite that is not clean yet
-  --no-temp-dir           the suite keeps the temporary directory that there is; what it leaves there is not found
+  --no-tmpdir             the suite keeps the temporary directory that there is; what it leaves there is not found
   -h, --help              this text
 
 status: 0 nothing is left; the suite's own when it failed (128 + N when signal N killed it);
@@ -86,7 +86,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, S
                 let program = args.next().ok_or("there is no command after `exec --`")?;
                 break Options::command(program, args);
             }
-            "--no-temp-dir" if inline.is_none() => given.no_temp_dir = true,
+            "--no-tmpdir" if inline.is_none() => given.no_temp_dir = true,
             "--no-report" if inline.is_none() => given.no_report = true,
             "--write-baseline" => {
                 // The file may be left out, and then the next word is another option.
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(options.shard, Some(Shard { index: 2, count: 3 }));
         assert_eq!((options.files, options.policy), (Files::In("r".into()), Some("p.toml".into())));
         assert_eq!(runs(&["--no-report"]).files, Files::Nowhere);
-        assert!(runs(&[]).own_temp_dir && !runs(&["--no-temp-dir"]).own_temp_dir);
+        assert!(runs(&[]).own_temp_dir && !runs(&["--no-tmpdir"]).own_temp_dir);
         assert_eq!(runs(&["--write-baseline", "--no-report"]).baseline, Some(".config/foster.toml".into()));
         assert_eq!(runs(&["--write-baseline", "exec", "--", "x"]).baseline, Some(".config/foster.toml".into()));
         assert_eq!(runs(&["--write-baseline", "b.toml", "--", "test"]).baseline, Some("b.toml".into()));

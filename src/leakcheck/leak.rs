@@ -36,7 +36,7 @@ pub struct Leak {
     /// Of the test itself.
     #[serde(default)]
     pub(super) outcome: Outcome,
-    /// How long it had been running when its test had ended.
+    /// How long it had lived on after the end of its test, when it was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) age_after_test_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -71,7 +71,9 @@ struct Known {
     born: Born,
     /// `None` for a child of ours.
     parent: Option<Key>,
-    /// How often its environment has been asked for since its last `exec`.
+    /// Has its environment not been read yet, since its last `exec`?
+    unread: bool,
+    /// How often it has been asked for since then.
     asked: u32,
     /// Of its program: see [`procfs::Stat::image`].
     image: u64,
@@ -100,6 +102,7 @@ impl Lineage {
                 let told = parent.is_some_and(|p| *thread != p.pid && !matches!(p.state, 'Z' | 'X'));
                 Known {
                     parent: parent.map(|p| (p.pid, p.start)),
+                    unread: true,
                     asked: 0,
                     image: stat.image,
                     born: newborn(stat, told.then_some(*thread), eyes),
@@ -110,9 +113,8 @@ impl Lineage {
                 known.born.comm.clone_from(&stat.comm);
                 known.born.group = stat.group;
                 known.image = stat.image;
-                known.asked = 0;
-                // It may be in the middle of its `exec`, when the new one reads empty: the old one's "none" is no answer.
-                known.born.marks = known.born.marks.take().filter(|marks| !marks.is_empty());
+                // It may be in the middle of its `exec`, when the new environment reads empty.
+                (known.unread, known.asked) = (true, 0);
                 if known.born.executables.len() < EXECUTABLES {
                     let exe = eyes.executable(stat.pid);
                     known.born.executables.extend(exe.filter(|exe| known.born.executables.last() != Some(exe)));
@@ -162,13 +164,19 @@ fn newborn(stat: &procfs::Stat, thread: Option<i32>, eyes: &mut dyn Eyes) -> Bor
 }
 
 impl Known {
-    /// Reads the environment, unless it has told something already.
+    /// Reads the environment, unless that has been done; what an older one has told is kept.
     fn ask(&mut self, stat: &procfs::Stat, eyes: &mut dyn Eyes) {
-        if self.born.marks.is_some() || stat.is_zombie() || self.asked >= ASK_AGAIN {
+        if !self.unread || stat.is_zombie() || self.asked >= ASK_AGAIN {
             return;
         }
         self.asked += 1;
-        self.born.marks = eyes.marks(stat.pid);
+        if let Some(told) = eyes.marks(stat.pid) {
+            self.unread = false;
+            let marks = self.born.marks.get_or_insert_with(Marks::new);
+            for (name, value) in told {
+                marks.entry(name).or_insert(value);
+            }
+        }
         if self.born.outputs.is_empty() && self.born.runs_tests() {
             self.born.outputs = eyes.outputs(stat.pid);
         }
@@ -273,12 +281,18 @@ mod tests {
         lineage.note(&seen, &mut eyes);
         assert_eq!(told(&lineage), test_marks("a::b"));
         assert_eq!(eyes.asked.len(), 4);
-        // From now on it is known, whatever becomes of the process.
-        eyes.marks.insert(10, None);
+        // From now on it is known, whatever becomes of the process; a new program may tell more.
         lineage.note(&seen, &mut eyes);
-        lineage.note(&[stat(10, 1, "execed")], &mut eyes);
-        assert_eq!(told(&lineage), test_marks("a::b"));
         assert_eq!(eyes.asked.len(), 4);
+        for marks in [None, Some(Marks::new()), test_marks("other")] {
+            eyes.marks.insert(10, marks);
+            lineage.note(&[stat(10, 1, &format!("exec {}", eyes.asked.len()))], &mut eyes);
+            assert_eq!(told(&lineage), test_marks("a::b"));
+        }
+        eyes.marks.insert(10, Some([("CARGO_PKG_NAME".to_owned(), "shop".to_owned())].into()));
+        lineage.note(&[stat(10, 1, "last")], &mut eyes);
+        let all = told(&lineage).unwrap();
+        assert_eq!((all.len(), all["CARGO_PKG_NAME"].as_str()), (2, "shop"));
     }
 
     /// One that has none at all is not asked for ever; and one that had no test is asked again after an `exec`.

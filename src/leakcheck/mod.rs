@@ -31,6 +31,11 @@
 //! cargo can run, and `cargo xtask leakcheck exec -- make check` any command. A package that has no xtask gets one by
 //! `cargo foster leakcheck init`, and `cargo install foster --features leakcheck` brings it as `cargo foster leakcheck`.
 //!
+//! # What the suite gets
+//!
+//! A temporary directory of its own (`TMPDIR`), unless the [options](Options::own_temp_dir) or the policy say no, and
+//! `FOSTER_LEAKCHECK`, the directory in which foster's fixtures note their starts and ends. Both are removed at the end.
+//!
 //! # Exit status
 //!
 //! | status | meaning |

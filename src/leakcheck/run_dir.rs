@@ -10,7 +10,7 @@
 use std::cell::{Cell, OnceCell};
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,8 +18,14 @@ use tempfile::TempDir;
 
 use super::journal::Journal;
 use super::{Options, Report, late, leftovers};
-use crate::sys::process;
 use crate::sys::supervise::say_all;
+use crate::sys::{OwnedFd, fds, process};
+
+/// What the directory's name begins with.
+const PREFIX: &str = "foster-";
+
+/// The file in it that is locked while the check lives.
+const LOCK: &str = "lock";
 
 /// Both directories; dropping it removes them.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(super) struct RunDir {
     own_tmp: bool,
     /// Something lives on that may need it.
     needed: Cell<bool>,
+    /// As long as this is locked, the check lives.
+    _lock: Option<OwnedFd>,
     journal: OnceCell<Journal>,
 }
 
@@ -43,8 +51,10 @@ impl RunDir {
         let failed =
             |e: io::Error| io::Error::new(e.kind(), format!("failed to make a directory in `{}`: {e}", base.display()));
         // It is made for its user only (mkdtemp(3)), and opened afterwards.
-        let dir = tempfile::Builder::new().prefix("foster-").tempdir_in(&base).map_err(failed)?;
-        let made = RunDir { dir: Some(dir), own_tmp, needed: Cell::new(false), journal: OnceCell::new() };
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base).map_err(failed)?;
+        sweep(&base);
+        let lock = lock_in(dir.path()).map_err(failed)?;
+        let made = RunDir { dir: Some(dir), own_tmp, needed: Cell::new(false), _lock: lock, journal: OnceCell::new() };
         // As in `/tmp`, everybody may make files, and nobody may remove those of others. Journals cannot be listed.
         let (around, tmp, journal) = if root { (0o711, 0o1777, 0o1733) } else { (0o700, 0o700, 0o700) };
         for (path, mode) in [(made.tmp(), tmp), (made.journals(), journal), (made.path().to_owned(), around)] {
@@ -93,7 +103,8 @@ impl RunDir {
     pub(super) fn read_leftovers(&self, report: &mut Report) {
         let lives = |leak: &super::Leak| leak.deed.spared || leak.survived().is_some();
         let wanted = std::env::var_os("FOSTER_KEEP").is_some_and(|value| value != "0" && !value.is_empty());
-        let kept = wanted || leftovers::holds_kept_dirs(&self.tmp());
+        let anything = || fs::read_dir(self.tmp()).is_ok_and(|mut entries| entries.next().is_some());
+        let kept = wanted && anything() || leftovers::holds_kept_dirs(&self.tmp());
         self.needed.set(self.own_tmp && (kept || report.leaks.iter().any(lives)));
         let cut_short = report.interrupted.is_some() || report.timed_out_ms.is_some();
         if self.own_tmp && !cut_short {
@@ -109,17 +120,43 @@ impl Drop for RunDir {
         if self.needed.get() {
             // A daemon that may stay would find its temporary directory gone, and so would whoever has asked foster to
             // keep that of a fixture.
-            let _ = fs::remove_dir_all(dir.keep().join("journal"));
+            let path = dir.keep();
+            let _ = fs::remove_dir_all(path.join("journal"));
+            // Without it, nobody takes it for one that a check has left behind.
+            let _ = fs::remove_file(path.join(LOCK));
             return;
         }
-        let path = dir.keep();
-        if fs::remove_dir_all(&path).is_ok() {
-            return;
-        }
-        // Some tests, and some tools, leave directories into which nobody may write.
-        open_up(&path);
-        if let Err(e) = fs::remove_dir_all(&path) {
-            say_all(&format!("leakcheck: failed to remove `{}`: {e}\n", path.display()));
+        remove(&dir.keep());
+    }
+}
+
+fn remove(path: &Path) {
+    if fs::remove_dir_all(path).is_ok() {
+        return;
+    }
+    // Some tests, and some tools, leave directories into which nobody may write.
+    open_up(path);
+    if let Err(e) = fs::remove_dir_all(path) {
+        say_all(&format!("leakcheck: failed to remove `{}`: {e}\n", path.display()));
+    }
+}
+
+/// Says that a check lives here. It gets its name when it is locked, so that nobody ever meets it unlocked.
+fn lock_in(dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let new = dir.join("lock.new");
+    let lock = fds::lock(&new, true)?;
+    fs::rename(new, dir.join(LOCK))?;
+    Ok(lock)
+}
+
+/// Removes what checks have left that were killed. Only what is this user's, and says by its lock that nobody is there.
+fn sweep(base: &Path) {
+    for path in fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let ours = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+        let metadata = fs::symlink_metadata(&path).ok().filter(|m| ours && m.is_dir() && m.uid() == process::user());
+        // Without a lock it is something else, one that is being made or one that was kept.
+        if let (Some(_), Ok(Some(_lock))) = (metadata, fds::lock(&path.join(LOCK), false)) {
+            remove(&path);
         }
     }
 }
@@ -164,6 +201,28 @@ mod tests {
             drop(run);
             assert!(!path.exists(), "root: {root}");
         }
+    }
+
+    /// A check that is killed removes nothing; the next one does.
+    #[test]
+    fn what_a_killed_check_has_left_is_removed_by_the_next_one() {
+        let base = tempfile::tempdir().unwrap();
+        let new = || RunDir::under(base.path(), true, false).unwrap();
+        let (lives, mut killed) = (new(), new());
+        let there = |run: &Path| run.join("tmp").exists();
+        let left = killed.dir.take().unwrap().keep();
+        let next = new();
+        assert!(there(&left), "it is locked: as far as anybody can tell, it lives");
+        drop(killed);
+        // Some that are not ours: without a lock, by another name, and a link.
+        let others = ["foster-abc", "other"].map(|name| base.path().join(name));
+        others.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        fs::write(others[1].join(LOCK), "").unwrap();
+        std::os::unix::fs::symlink(&others[1], base.path().join("foster-link")).unwrap();
+        let last = new();
+        assert!(!left.exists());
+        assert!([&lives, &next, &last].iter().all(|run| there(run.path())));
+        assert!(others.iter().all(|dir| dir.exists()) && others[1].join(LOCK).exists());
     }
 
     #[test]

@@ -34,6 +34,13 @@ impl fmt::Display for Report {
             self.outcome(&leaks, f)?;
         }
         self.lists(&mut room, f)?;
+        if let Some(dir) = &self.kept_dir {
+            let dir = super::words::path_in_words(dir);
+            writeln!(
+                f,
+                "leakcheck: the suite's temporary directory stays in {dir}: something that lives on may need it, or it was to be kept"
+            )?;
+        }
         if self.tests_run == Some(0) {
             writeln!(f, "leakcheck: no test ran, so nothing has been shown")?;
         }
@@ -48,7 +55,8 @@ impl Report {
         for leak in all(self).into_iter().filter_map(|f| self.gets_a_paragraph(f)) {
             let alike = |other: &Leak| {
                 (&other.test, &other.command, other.kind) == (&leak.test, &leak.command, leak.kind)
-                    && (&other.deed.survived, &other.fixture) == (&leak.deed.survived, &leak.fixture)
+                    && (&other.deed.survived, other.deed.killed) == (&leak.deed.survived, leak.deed.killed)
+                    && (&other.fixture, other.deed.spared) == (&leak.fixture, leak.deed.spared)
             };
             match groups.iter_mut().find(|group| alike(group[0])) {
                 Some(group) => group.push(leak),

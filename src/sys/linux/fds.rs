@@ -48,6 +48,20 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(path)
 }
 
+/// Locks a file, made if `make` says so, until this is dropped or the process ends, however it does (flock(2)); `None` if
+/// somebody else has locked it.
+#[cfg(feature = "leakcheck")]
+pub(crate) fn lock(path: &Path, make: bool) -> io::Result<Option<OwnedFd>> {
+    let made = if make { OFlags::CREATE | OFlags::EXCL } else { OFlags::empty() };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | made;
+    let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    match rustix::fs::flock(&fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(fd)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Appends to a file of this user's own, made if it is not there; with one `write`, unless the disk is full.
 ///
 /// Never follows a link, and never opens what would keep the caller waiting.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::Reported;
 use super::running::{CASES, Running, have, suite};
-use crate::scene::{LIMIT, read_line};
+use crate::scene::{LIMIT, Process, read_line};
 
 fn shown(report: &Value) -> Vec<(Value, Value, Value)> {
     let left = report["leftovers"].as_array().unwrap().iter();
@@ -67,7 +67,7 @@ fn e9_what_is_left_is_named_with_the_test() {
 fn without_a_directory_of_its_own_nothing_is_told() {
     let reported = Reported::new();
     let tmp = tempfile::tempdir().unwrap();
-    let mut command = reported.checker(&["--no-temp-dir", "exec", "--"]);
+    let mut command = reported.checker(&["--no-tmpdir", "exec", "--"]);
     command.arg(&*CASES).env("TMPDIR", tmp.path());
     let ended = Running::start(suite(command, "leaves_files"), "", "").end();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
@@ -96,4 +96,63 @@ fn the_directory_of_a_run_is_removed_after_an_interruption() {
         // Whoever was interrupted had no occasion to remove anything.
         assert_eq!(shown(&reported.read()).len(), usize::from(signal.is_none()), "{signal:?}");
     }
+}
+
+/// Whoever asks foster to keep directories finds them after the check, too.
+#[test]
+fn what_is_to_be_kept_is_kept_by_the_check_as_well() {
+    for keep in [true, false] {
+        let reported = Reported::new();
+        let tmp = tempfile::tempdir().unwrap();
+        let mut command = reported.checker(&["exec", "--"]);
+        command.arg(assert_cmd::cargo::cargo_bin!("speaks")).arg(if keep { "keep" } else { "dir" });
+        command.env("TMPDIR", tmp.path()).env_remove("FOSTER_KEEP").env_remove("FOSTER_DISABLE");
+        let mut running = Running::start(command, "", "");
+        let said = read_line(File::from(running.stdout()));
+        let dir = Path::new(said.split_once(' ').unwrap().1).to_owned();
+        let ended = running.end();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        assert_eq!(dir.join("notes").exists(), keep, "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("the suite's temporary directory stays in "), keep, "{}", ended.stderr);
+        assert_eq!(shown(&reported.read()), []);
+    }
+}
+
+/// A test process that is killed together with its guardian: nobody is there to remove the directory of its fixture, and
+/// whose that was is known.
+#[test]
+fn e9_the_directory_of_a_fixture_is_given_to_it() {
+    let reported = Reported::new();
+    let mut command = reported.checker(&["exec", "--"]);
+    command.arg(assert_cmd::cargo::cargo_bin!("speaks")).arg("dir");
+    command.env("FOSTER_DISABLE", "cgroup").env_remove("FOSTER_KEEP").env_remove("FOSTER_REQUIRE");
+    let mut running = Running::start(command, "", "");
+    let said = read_line(File::from(running.stdout()));
+    let helper: i32 = said.split_once(' ').unwrap().0.parse().unwrap();
+    let parent = |pid: i32| -> i32 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    let keeper = Process::open(parent(helper));
+    let guardian = Process::open(parent(keeper.pid));
+    let suite = Process::open(parent(guardian.pid));
+    // All are stopped before the first one dies, so that nobody notices and does the guardian's work.
+    guardian.signal(Signal::STOP);
+    suite.signal(Signal::STOP);
+    let keepers = fs::read_to_string(format!("/proc/{0}/task/{0}/children", guardian.pid)).unwrap();
+    let mut all: Vec<Process> = keepers.split_whitespace().map(|pid| Process::open(pid.parse().unwrap())).collect();
+    assert!(all.iter().any(|process| process.pid == keeper.pid), "{keepers}");
+    all.iter().for_each(|process| process.signal(Signal::STOP));
+    all.extend([guardian, suite]);
+    all.iter().for_each(|process| process.signal(Signal::KILL));
+    assert!(all.iter().all(|process| process.ends_within(LIMIT)));
+    let suite = all.pop().unwrap();
+    let ended = running.end();
+    let report = reported.read();
+    let left = &report["leftovers"][0];
+    let context = format!("{report:#}\n{}", ended.stderr);
+    assert_eq!(left["fixture"]["label"], "sh", "{context}");
+    assert_eq!(left["fixture"]["place"]["file"], "fixtures/speaks.rs", "{context}");
+    assert!(left["note"].as_str().unwrap().contains(&format!("in the test process {}", suite.pid)), "{context}");
+    assert_eq!(report["helpers"][0]["ended_by"], "guardian", "{context}");
 }

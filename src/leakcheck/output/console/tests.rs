@@ -66,6 +66,9 @@ fn what_is_alike_is_one_paragraph_and_the_rest_is_counted() {
     let line = format!("\n  `server --port 0` (pid 1) and 29 more like it (pids {}, ...)\n", pids.join(", "));
     assert!(text.contains(&line), "{text}");
     assert_eq!(text.matches("\n    test ").count(), 1, "{text}");
+    let mut two = Report { leaks: vec![sample(1), sample(2)], ..clean() };
+    two.leaks[1].deed.killed = false;
+    assert_eq!(two.to_string().matches("\n    test ").count(), 2, "one of them had to be killed: {two}");
     let different = |pid: u32| Leak { command: format!("server-{pid}"), ..sample(pid) };
     let different = Report { leaks: (1..=25).map(different).collect(), ..full() };
     let text = different.to_string();
