@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::sys::{process, procfs};
+
 /// Says to the copy of the test binary which test it is there for.
 const NAME: &str = "FOSTER_TEST_OF_THE_ENGINE";
 
@@ -46,13 +48,15 @@ pub(super) fn has_looked(thread: i32) {
     becomes("the check looks again and again", || sleeps() >= before + 6);
 }
 
-/// While a check runs on this thread: when the suite has made the file `ready`, and the check has looked, makes the file
-/// `go`, for which the suite waits.
-pub(super) fn let_go_after_a_look(dir: &Path) -> std::thread::JoinHandle<()> {
+/// While a check runs on this thread: when the suite has made the file `ready`, so many `sleep` run below us, and the check
+/// has looked, makes the file `go`, for which the suite waits.
+pub(super) fn let_go_after_a_look(dir: &Path, sleepers: usize) -> std::thread::JoinHandle<()> {
     let checker = rustix::thread::gettid().as_raw_nonzero().get();
     let dir = dir.to_owned();
     std::thread::spawn(move || {
         becomes("the suite is ready", || dir.join("ready").exists());
+        let sleeping = || procfs::descendants(process::own_pid()).iter().filter(|s| s.comm == "sleep").count();
+        becomes("the leaks are what they are to be", || sleeping() >= sleepers);
         has_looked(checker);
         std::fs::write(dir.join("go"), "").unwrap();
     })

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::Leak;
 use super::facts::{Escape, Holding};
-use super::lineage::{Line, Marks, is_pipe};
+use super::line::{Line, Marks};
+use super::lineage::is_pipe;
 use super::options::HINTS;
 use crate::report::signal_name;
 use crate::sys::{details, process, procfs, signals, sockets};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::check::Check;
+use super::line::{Born, looks_like_a_test};
 use crate::report::seconds;
 use crate::sys::tasks::{self, Below};
 use crate::sys::{activity, details, procfs, sockets};
@@ -50,7 +51,7 @@ fn process(check: &Check<'_>, stat: &procfs::Stat) -> String {
     let age = details::age(stat.start).map_or_else(String::new, |age| format!(", for {}", seconds(age)));
     let mark = |name: &str| Some(line.marks("NEXTEST_TEST_NAME")?.get(name)?.escape_debug().to_string());
     let thread = line.born.first().and_then(|born| born.thread.as_ref());
-    let parent_tests = line.born.get(1).is_some_and(super::lineage::Born::runs_tests);
+    let parent_tests = line.born.get(1).is_some_and(Born::runs_tests);
     let from = match (mark("NEXTEST_TEST_NAME"), mark("NEXTEST_BINARY_ID"), thread) {
         (Some(test), Some(binary), _) => format!(", of the test {test} in {binary}"),
         (Some(test), None, _) => format!(", of the test {test}"),
@@ -68,7 +69,7 @@ fn process(check: &Check<'_>, stat: &procfs::Stat) -> String {
 
 /// The threads that have a name of their own: libtest gives each the name of the test that it runs.
 fn tests(stat: &procfs::Stat) -> Vec<String> {
-    let runs_tests = details::executable(stat.pid).is_some_and(|exe| super::lineage::looks_like_a_test(&exe));
+    let runs_tests = details::executable(stat.pid).is_some_and(|exe| looks_like_a_test(&exe));
     if stat.threads <= 1 || !runs_tests {
         return Vec::new();
     }

@@ -27,6 +27,9 @@ const SETTLING: Duration = Duration::from_millis(500);
 /// has put into the background ignores Ctrl-C.
 const TOLD: Duration = Duration::from_secs(2);
 
+/// How many orphans the policy is asked about before they are asked to end: some suites make thousands in a second.
+const CONSIDERED: usize = 500;
+
 /// Why the suite is ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cause {
@@ -52,7 +55,8 @@ struct Round {
 /// A second request cuts the waiting short. What the policy spares is left alone, and is among the leaks.
 pub(super) fn end(check: &mut Check<'_>, cause: Cause, line: &mut Line) -> Vec<Leak> {
     let own_group = procfs::stat(process::own_pid()).map(|s| s.group);
-    let mut found = spare(check);
+    let mut considered = BTreeSet::from([check.suite]);
+    let mut found = spare(check, &mut considered);
     let mut round = Round {
         began: Instant::now(),
         orphans: check.children().into_iter().filter(|pid| *pid != check.suite).collect(),
@@ -93,6 +97,7 @@ pub(super) fn end(check: &mut Check<'_>, cause: Cause, line: &mut Line) -> Vec<L
             line.erase();
             say_all(&format!("leakcheck: {why}; what still runs has {left} to end, {again} signal ends it now\n"));
         }
+        found.append(&mut spare(check, &mut considered));
         round.ask(&check.children(), passed);
         let next = [SETTLING, TOLD, PATIENCE].into_iter().find(|d| *d > passed).unwrap_or(PATIENCE);
         check.await_notice(round.began + next);
@@ -103,12 +108,17 @@ pub(super) fn end(check: &mut Check<'_>, cause: Cause, line: &mut Line) -> Vec<L
     found
 }
 
-/// The orphans that the policy spares: they are not even asked.
-fn spare(check: &mut Check<'_>) -> Vec<Leak> {
-    let suite = check.suite;
-    let own = process::own_pid();
-    let orphans: Vec<_> = check.alive().into_iter().filter(|s| s.parent == own && s.pid != suite).collect();
-    let mut leaks: Vec<Leak> = orphans.iter().filter_map(|stat| check.describe(stat)).collect();
+/// The orphans that the policy spares, of those who have not been considered yet: they are not even asked.
+fn spare(check: &mut Check<'_>, considered: &mut BTreeSet<i32>) -> Vec<Leak> {
+    let children = check.children();
+    let mut new = |pid: &i32| considered.len() < CONSIDERED && considered.insert(*pid);
+    let new: BTreeSet<i32> = children.into_iter().filter(|pid| new(pid)).collect();
+    if new.is_empty() {
+        return Vec::new();
+    }
+    let alive = check.alive();
+    let mut leaks: Vec<Leak> =
+        alive.iter().filter(|stat| new.contains(&stat.pid)).filter_map(|stat| check.describe(stat)).collect();
     deed::set_aside(check, &mut leaks);
     leaks.retain(|leak| leak.deed.spared);
     leaks

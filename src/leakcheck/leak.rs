@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Ground;
 use super::facts::{Allowed, Blame, Deed, Escape, FixtureRef, Holding, Kind, Outcome, Place, TestId, millis, unix_ms};
-use super::lineage::{Line, Origin};
+use super::line::{Line, Origin};
 use crate::sys::{details, procfs};
 
 /// A command line that is longer is cut: it is there to be recognized.
@@ -153,7 +153,7 @@ impl Leak {
         leak
     }
 
-    /// The test process that it comes from: the outermost one whose executable `is_test` knows. [`looks_like_a_test`](super::lineage::looks_like_a_test) knows
+    /// The test process that it comes from: the outermost one whose executable `is_test` knows. [`looks_like_a_test`](super::line::looks_like_a_test) knows
     /// cargo's by their places; whoever has a list of them knows better.
     pub(super) fn origin(&self, is_test: impl Fn(&Path) -> bool) -> Option<Origin> {
         self.line.origin(is_test)

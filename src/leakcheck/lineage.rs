@@ -8,9 +8,9 @@
 //! environment, or its end would hide it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::facts::unix_ms;
+pub(super) use super::line::{Born, Line, Marks};
 use super::options::HINTS;
 use crate::sys::tasks::{self, Below};
 use crate::sys::{details, procfs};
@@ -26,9 +26,6 @@ const EXECUTABLES: usize = 4;
 
 /// A process for ever: its number and its start.
 type Key = (i32, u64);
-
-/// What the environment of a process says about where it comes from: those of the [`HINTS`] that it has.
-pub(super) type Marks = BTreeMap<String, String>;
 
 /// What is asked of the kernel about a process that a look has found.
 pub(super) trait Eyes {
@@ -74,104 +71,12 @@ struct Known {
     born: Born,
     /// `None` for a child of ours.
     parent: Option<Key>,
-    /// How often its environment has been asked for since its last `exec`.
+    /// Has its environment not been read yet, since its last `exec`?
+    unread: bool,
+    /// How often it has been asked for since then.
     asked: u32,
     /// Of its program: see [`procfs::Stat::image`].
     image: u64,
-}
-
-/// A process as it was when it was first seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Born {
-    pub(super) pid: i32,
-    pub(super) start: u64,
-    /// The name, as it was last seen.
-    pub(super) comm: String,
-    /// What it has executed, the first first.
-    pub(super) executables: Vec<PathBuf>,
-    /// The thread that started it, if its parent had several and this was not the main one: libtest gives a test's name to
-    /// the thread that runs it, and the kernel cuts it to 15 bytes.
-    pub(super) thread: Option<String>,
-    /// `None` as long as nothing could be read.
-    pub(super) marks: Option<Marks>,
-    pub(super) group: i32,
-    /// If it runs tests: the pipes that are its standard output and error.
-    pub(super) outputs: Vec<String>,
-}
-
-impl Born {
-    /// Is it known to run tests: one of nextest's, or a test binary of cargo's?
-    pub(super) fn runs_tests(&self) -> bool {
-        self.mark("NEXTEST_TEST_NAME").is_some() || self.executables.iter().any(|exe| looks_like_a_test(exe))
-    }
-
-    pub(super) fn mark(&self, name: &str) -> Option<&String> {
-        self.marks.as_ref()?.get(name)
-    }
-}
-
-/// `target/debug/deps/it-0123456789abcdef`
-pub(super) fn looks_like_a_test(executable: &Path) -> bool {
-    let in_deps = executable.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps");
-    // One that was built again while it ran is `… (deleted)`.
-    let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let hash = name.trim_end_matches(" (deleted)").rsplit_once('-').map_or("", |(_, hash)| hash);
-    in_deps && hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// The test process that a leak comes from, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
-    /// The file that the test process executed.
-    pub(super) executable: PathBuf,
-    pub(super) pid: u32,
-    /// The thread of it that started the leak, or the ancestor through which the leak comes from it, if that was not the
-    /// main thread: the first 15 bytes of the test's name, unless the test has named a thread of its own.
-    pub(super) thread: Option<String>,
-    /// When that was; a clock tick, which is 10 ms, may be missing.
-    pub(super) started_unix_ms: Option<u64>,
-}
-
-/// Somebody and its ancestors at its birth, itself first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Line {
-    pub(super) born: Vec<Born>,
-    /// Is the last of them the suite itself? Otherwise the parent of the last one is unknown.
-    pub(super) complete: bool,
-}
-
-impl Line {
-    /// For people: the ancestors, the nearest first.
-    pub(super) fn names(&self) -> Vec<String> {
-        let name = |(below, born): (&Born, &Born)| match &below.thread {
-            Some(thread) if born.runs_tests() => {
-                format!("{} (pid {}, thread {})", born.comm, born.pid, thread.escape_debug())
-            }
-            _ => format!("{} (pid {})", born.comm, born.pid),
-        };
-        self.born.iter().zip(self.born.iter().skip(1)).map(name).collect()
-    }
-
-    /// What the environment of the outermost process says that names one of this: whatever runs tests below a test, and
-    /// says so in the environment, belongs to that test.
-    pub(super) fn marks(&self, name: &str) -> Option<&Marks> {
-        self.born.iter().rev().find(|born| born.mark(name).is_some())?.marks.as_ref()
-    }
-
-    /// The outermost process that executes something of which `is_test` says that it runs tests.
-    pub(super) fn origin(&self, is_test: impl Fn(&Path) -> bool) -> Option<Origin> {
-        let found = self.born.iter().enumerate().rev();
-        let of = |born: &Born| born.executables.iter().find(|exe| is_test(exe)).cloned();
-        let (at, executable) = found.filter_map(|(at, born)| Some((at, of(born)?))).next()?;
-        let child = at.checked_sub(1).and_then(|below| self.born.get(below));
-        let age = child.and_then(|child| details::age(child.start));
-        Some(Origin {
-            executable,
-            pid: self.born[at].pid.unsigned_abs(),
-            thread: child.and_then(|child| child.thread.clone()),
-            started_unix_ms: age.and_then(|age| std::time::SystemTime::now().checked_sub(age)).map(unix_ms),
-        })
-    }
 }
 
 /// See the module's description.
@@ -197,6 +102,7 @@ impl Lineage {
                 let told = parent.is_some_and(|p| *thread != p.pid && !matches!(p.state, 'Z' | 'X'));
                 Known {
                     parent: parent.map(|p| (p.pid, p.start)),
+                    unread: true,
                     asked: 0,
                     image: stat.image,
                     born: newborn(stat, told.then_some(*thread), eyes),
@@ -207,9 +113,8 @@ impl Lineage {
                 known.born.comm.clone_from(&stat.comm);
                 known.born.group = stat.group;
                 known.image = stat.image;
-                known.asked = 0;
-                // It may be in the middle of its `exec`, when the new one reads empty: the old one's "none" is no answer.
-                known.born.marks = known.born.marks.take().filter(|marks| !marks.is_empty());
+                // It may be in the middle of its `exec`, when the new environment reads empty.
+                (known.unread, known.asked) = (true, 0);
                 if known.born.executables.len() < EXECUTABLES {
                     let exe = eyes.executable(stat.pid);
                     known.born.executables.extend(exe.filter(|exe| known.born.executables.last() != Some(exe)));
@@ -259,13 +164,19 @@ fn newborn(stat: &procfs::Stat, thread: Option<i32>, eyes: &mut dyn Eyes) -> Bor
 }
 
 impl Known {
-    /// Reads the environment, unless it has told something already.
+    /// Reads the environment, unless that has been done; what an older one has told is kept.
     fn ask(&mut self, stat: &procfs::Stat, eyes: &mut dyn Eyes) {
-        if self.born.marks.is_some() || stat.is_zombie() || self.asked >= ASK_AGAIN {
+        if !self.unread || stat.is_zombie() || self.asked >= ASK_AGAIN {
             return;
         }
         self.asked += 1;
-        self.born.marks = eyes.marks(stat.pid);
+        if let Some(told) = eyes.marks(stat.pid) {
+            self.unread = false;
+            let marks = self.born.marks.get_or_insert_with(Marks::new);
+            for (name, value) in told {
+                marks.entry(name).or_insert(value);
+            }
+        }
         if self.born.outputs.is_empty() && self.born.runs_tests() {
             self.born.outputs = eyes.outputs(stat.pid);
         }
@@ -274,7 +185,9 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::looks_like_a_test;
     use super::*;
+    use std::path::Path;
 
     fn child(pid: i32, parent: i32, thread: i32, comm: &str) -> Below {
         let (group, session, threads) = (pid, pid, 1);
@@ -368,12 +281,18 @@ mod tests {
         lineage.note(&seen, &mut eyes);
         assert_eq!(told(&lineage), test_marks("a::b"));
         assert_eq!(eyes.asked.len(), 4);
-        // From now on it is known, whatever becomes of the process.
-        eyes.marks.insert(10, None);
+        // From now on it is known, whatever becomes of the process; a new program may tell more.
         lineage.note(&seen, &mut eyes);
-        lineage.note(&[stat(10, 1, "execed")], &mut eyes);
-        assert_eq!(told(&lineage), test_marks("a::b"));
         assert_eq!(eyes.asked.len(), 4);
+        for marks in [None, Some(Marks::new()), test_marks("other")] {
+            eyes.marks.insert(10, marks);
+            lineage.note(&[stat(10, 1, &format!("exec {}", eyes.asked.len()))], &mut eyes);
+            assert_eq!(told(&lineage), test_marks("a::b"));
+        }
+        eyes.marks.insert(10, Some([("CARGO_PKG_NAME".to_owned(), "shop".to_owned())].into()));
+        lineage.note(&[stat(10, 1, "last")], &mut eyes);
+        let all = told(&lineage).unwrap();
+        assert_eq!((all.len(), all["CARGO_PKG_NAME"].as_str()), (2, "shop"));
     }
 
     /// One that has none at all is not asked for ever; and one that had no test is asked again after an `exec`.
@@ -441,19 +360,5 @@ mod tests {
         assert_eq!(lineage.line(&orphan.stat, 10).names(), names(&["it (pid 11)", "cargo (pid 10)"]));
         lineage.forget(&BTreeMap::new());
         assert!(lineage.known.is_empty());
-    }
-
-    #[test]
-    fn a_test_binary_is_known_by_its_place() {
-        for (path, is) in [
-            ("/x/target/debug/deps/it-0123456789abcdef", true),
-            ("/x/target/debug/deps/it-0123456789abcdef (deleted)", true),
-            ("/x/target/debug/it-0123456789abcdef", false),
-            ("/x/target/debug/deps/it-0123456789abcde", false),
-            ("/x/target/debug/deps/it-0123456789abcdeg", false),
-            ("/usr/bin/sh", false),
-        ] {
-            assert_eq!(looks_like_a_test(Path::new(path)), is, "{path}");
-        }
     }
 }

@@ -65,6 +65,7 @@ mod journal;
 mod late;
 mod leak;
 mod leftovers;
+mod line;
 mod lineage;
 mod merge;
 mod options;

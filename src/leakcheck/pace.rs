@@ -17,7 +17,7 @@ const SHARE: u32 = 200;
 
 /// What the account holds at most, and at the beginning: some looks in quick succession, for whatever begins after a long
 /// build.
-const CREDIT: Duration = Duration::from_millis(1);
+const CREDIT: Duration = Duration::from_micros(500);
 
 /// The account.
 #[derive(Debug)]

@@ -227,16 +227,19 @@ fn prove(pid: i32, parent: i32, own: i32, held: &BTreeMap<i32, OwnedFd>) -> Opti
 
 /// Handles on those below the caller whom `wanted` names, each proven to be there; on nobody who is spared, or below one.
 ///
-/// Who moves during the look may be missed.
+/// Who moves during the look may be missed, and so is whoever is too many for the descriptors that this process may have.
 #[cfg(feature = "leakcheck")]
 pub(crate) fn handles(spared: &BTreeSet<i32>, wanted: &dyn Fn(&Stat) -> bool) -> Vec<(Stat, OwnedFd)> {
     let own = process::own_pid();
     let mut held: BTreeMap<i32, OwnedFd> = BTreeMap::new();
     let mut found = Vec::new();
     let mut next = vec![own];
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    // Some are needed for `/proc`, and for what is open already.
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(64);
     while let Some(parent) = next.pop() {
         for pid in procfs::children(parent) {
-            if spared.contains(&pid) || held.contains_key(&pid) {
+            if spared.contains(&pid) || held.contains_key(&pid) || held.len() >= most {
                 continue;
             }
             let Some((handle, stat)) = prove(pid, parent, own, &held) else { continue };
