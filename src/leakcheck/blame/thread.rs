@@ -61,7 +61,7 @@ pub(super) fn find(leaks: &mut [Leak], listing: &Listing) {
 pub(super) mod tests {
     use super::*;
     use crate::leakcheck::leak::tests::stranger;
-    use crate::leakcheck::lineage::{Born, Line};
+    use crate::leakcheck::line::{Born, Line};
 
     pub(in crate::leakcheck::blame) fn executable_of(file: &str, id: &str, tests: &[&str]) -> Executable {
         Executable {

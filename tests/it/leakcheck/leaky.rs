@@ -37,17 +37,26 @@ pub(super) struct Told {
 /// Runs `leakcheck OPTIONS -- WORDS` in the project. The suite's own arguments for cargo are among the words already.
 pub(super) fn leaky(options: &[&str], words: &[&str], environment: &[(&str, &Path)]) -> Told {
     let dir = tempfile::tempdir().unwrap();
+    told(started(options, words, environment, dir.path()), dir.path())
+}
+
+/// The same, and it runs still; its report is to be in the directory.
+pub(super) fn started(options: &[&str], words: &[&str], environment: &[(&str, &Path)], dir: &Path) -> Running {
     let mut command = checker(options);
-    command.arg("--report-dir").arg(dir.path()).arg("--").args(words).current_dir(DIR);
+    command.arg("--report-dir").arg(dir).arg("--").args(words).current_dir(DIR);
     command.env("CARGO_TARGET_DIR", &*TARGET).envs(environment.iter().copied());
     for name in ["NEXTEST", "NEXTEST_PROFILE", "NEXTEST_ATTEMPT", "CARGO_BUILD_TARGET"] {
         command.env_remove(name);
     }
-    let running = Running::start(command, "", "");
+    Running::start(command, "", "")
+}
+
+/// Waits for its end.
+pub(super) fn told(running: Running, dir: &Path) -> Told {
     let record = running.scene.record();
     let ended = running.end();
     // A shard's has its number in the name.
-    let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
     let file = files.into_iter().find(|file| file.extension().is_some_and(|e| e == "json"));
     let file = file.unwrap_or_else(|| panic!("there is no report: {}", ended.stderr));
     let text = std::fs::read_to_string(file).unwrap();

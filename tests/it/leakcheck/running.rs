@@ -62,6 +62,7 @@ impl Running {
         command.env("CASES_RECORD", scene.record()).env("CASES_FIFO", scene.fifo());
         command.env("CASES_ARMED", scene.path("armed"));
         command.env("LEAKY_RECORD", scene.record()).env("LEAKY_FIFO", scene.fifo());
+        command.env("LEAKY_AGAIN", scene.path("armed"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(scene.path("stderr")).unwrap());
         let child = command.spawn().unwrap();
         let handle = Process::open(child.id() as i32);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::have;
-use super::leaky::{Told, leaky, nextest, planted, tested};
+use super::leaky::{Told, leaky, nextest, planted, started, tested, told};
 
 /// Which test leaves what; a kind that is not possible here is left out, and said.
 fn planted_ones(told: &Told) -> BTreeMap<String, Vec<String>> {
@@ -161,6 +163,23 @@ fn rerun_0_runs_nothing_again() {
     let told = leaky(&["--grace", "50", "--rerun", "0"], &words, &[]);
     assert_eq!(told.code(), Some(23), "{}", told.stderr());
     assert!(told.leaks().iter().all(|l| l["blame"] != "rerun"), "{}", told.stderr());
+}
+
+/// What runs a second time is ended like the suite, and what was found until then is told.
+#[test]
+fn e7_interrupted_while_tests_run_again_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("mark");
+    // Without threads, nothing but a second run tells.
+    let words = ["test", "--offline", "--quiet", "--test", "several", "hangs_when", "--", "--test-threads=1"];
+    let running = started(&["--grace", "50"], &words, &[("LEAKY_MARK", &mark)], dir.path());
+    assert!(running.scene.is_armed(&running.handle), "nothing ran again: {}", running.stderr());
+    running.handle.signal(Signal::TERM);
+    let told = told(running, dir.path());
+    let signal = std::os::unix::process::ExitStatusExt::signal(&told.ended.status);
+    assert_eq!(signal, Some(Signal::TERM.as_raw()), "{}", told.stderr());
+    assert_eq!(told.leaks().len(), 1, "{}", told.stderr());
+    assert_eq!(told.blamed().into_keys().collect::<Vec<_>>(), ["nobody"], "{}", told.stderr());
 }
 
 /// Somebody's own main function is not run a second time, whoever asks for its tests.
