@@ -33,6 +33,8 @@ impl Browser {
             .args(["--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1400,1100"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
+            // Whatever it keeps goes with its profile.
+            .envs(["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| (name, profile.path())))
             .label("chromium")
             .timeout(PATIENCE)
             .spawn()

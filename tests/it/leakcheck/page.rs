@@ -139,12 +139,43 @@ fn one_of_everything(browser: &mut Browser) {
     let hidden = browser.evaluate("document.querySelectorAll('.finding[hidden]').length");
     assert_eq!(hidden, 2);
 
+    look_and_view(browser);
+
     // Nobody's text has become an element, run or fetched anything.
     let counts = browser.evaluate("[document.scripts.length, document.images.length]");
     assert_eq!(counts, json!([2, 0]));
     assert!(browser.text("document.getElementById('findings').textContent").contains(HOSTILE));
     browser.assert_quiet(&page);
     without_scripts(browser, &page);
+}
+
+/// The legend hides and shows, the keys zoom, and the dark theme is one.
+fn look_and_view(browser: &mut Browser) {
+    browser.evaluate(
+        "(() => { const f = document.getElementById('filter'); f.value = ''; f.dispatchEvent(new Event('input')); })()",
+    );
+    let bars = "document.querySelectorAll('#rows .bar.late').length";
+    for (pressed, count) in [("false", 0), ("true", 1)] {
+        browser.click("document.querySelector('#legend [data-state=late]')");
+        assert_eq!(browser.evaluate(bars), count);
+        let state = browser.text("document.querySelector('#legend [data-state=late]').getAttribute('aria-pressed')");
+        assert_eq!(state, pressed);
+    }
+    let axis = "document.getElementById('axis').textContent";
+    let whole = browser.text(axis);
+    browser.click("document.querySelector('#rows .bar.passed')");
+    browser.press("+", 187);
+    assert_ne!(browser.text(axis), whole);
+    browser.press("0", 48);
+    assert_eq!(browser.text(axis), whole);
+    let mut theme = |scheme: &str| {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        browser.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
+        browser
+            .text("(() => { const s = getComputedStyle(document.body); return `${s.backgroundColor} ${s.color}`; })()")
+    };
+    assert_eq!(theme("light"), "rgb(251, 251, 250) rgb(29, 33, 38)");
+    assert_eq!(theme("dark"), "rgb(20, 23, 26) rgb(228, 231, 235)");
 }
 
 /// Every finding is there, and the timeline that would be empty is not.
