@@ -159,7 +159,7 @@ impl<'a> Check<'a> {
                 return Some(Cause::TimeUp(limit));
             }
             if self.pace.is_due(now, tasks::last_born) {
-                self.look();
+                self.glance();
                 // With all that has led to it since the last one.
                 let before = std::mem::replace(&mut used, tasks::used());
                 self.pace.took(now, used.saturating_sub(before));
@@ -266,6 +266,15 @@ impl<'a> Check<'a> {
         let found = tasks::below(&self.own, &|pid| self.before.contains(&pid) || self.spared.contains(&pid));
         self.lineage.note(&found, &mut Proc);
         found
+    }
+
+    /// As [`look`](Check::look), without the orphans that have been seen before, and without what is below them: they pile up
+    /// in a suite that leaks, and everything about their births is known that ever will be.
+    fn glance(&mut self) {
+        let Check { own, suite, before, lineage, .. } = self;
+        let known = |pid: i32| pid != *suite && (before.contains(&pid) || lineage.is_orphan(pid));
+        let found = tasks::below(own, &known);
+        lineage.note(&found, &mut Proc);
     }
 
     /// Everything that is alive below us.

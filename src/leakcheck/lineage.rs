@@ -71,6 +71,8 @@ struct Known {
     born: Born,
     /// `None` for a child of ours.
     parent: Option<Key>,
+    /// Was it a child of ours when it was last seen?
+    orphaned: bool,
     /// Has its environment not been read yet, since its last `exec`?
     unread: bool,
     /// How often it has been asked for since then.
@@ -102,12 +104,14 @@ impl Lineage {
                 let told = parent.is_some_and(|p| *thread != p.pid && !matches!(p.state, 'Z' | 'X'));
                 Known {
                     parent: parent.map(|p| (p.pid, p.start)),
+                    orphaned: false,
                     unread: true,
                     asked: 0,
                     image: stat.image,
                     born: newborn(stat, told.then_some(*thread), eyes),
                 }
             });
+            known.orphaned = !now.contains_key(&stat.parent);
             // What has ended has no memory, and was no other program for that.
             if changed || known.born.comm != stat.comm || (known.image != stat.image && stat.image != 0) {
                 known.born.comm.clone_from(&stat.comm);
@@ -122,6 +126,15 @@ impl Lineage {
             }
             known.ask(stat, eyes);
         }
+    }
+
+    /// Has this one been seen as a child of ours before, and been asked where it comes from?
+    ///
+    /// Not by its start: a number that has passed on to another child of ours is as rare as it is harmless, since everybody
+    /// who is alive at the end is seen then.
+    pub(super) fn is_orphan(&self, pid: i32) -> bool {
+        let known = self.known.range((pid, 0)..=(pid, u64::MAX)).next_back();
+        known.is_some_and(|(_, known)| known.orphaned && (!known.unread || known.asked >= ASK_AGAIN))
     }
 
     /// Forgets who is neither there nor an ancestor of anybody.
@@ -349,6 +362,18 @@ mod tests {
         for pid in [12, 21] {
             assert_eq!(lineage.line(&stat(pid, 1, "").stat, 10).born[0].thread, None, "{pid}");
         }
+    }
+
+    #[test]
+    fn an_orphan_is_known_when_it_has_been_asked() {
+        let mut lineage = Lineage::default();
+        let mut eyes = Fake::default();
+        lineage.note(&[stat(10, 1, "cargo"), stat(11, 10, "it"), stat(12, 11, "sh")], &mut eyes);
+        lineage.note(&[stat(10, 1, "cargo"), stat(12, 1, "sh")], &mut eyes);
+        assert!(!lineage.is_orphan(12), "its environment has not been read");
+        eyes.marks.insert(12, Some(Marks::new()));
+        lineage.note(&[stat(10, 1, "cargo"), stat(12, 1, "sh")], &mut eyes);
+        assert!(lineage.is_orphan(12) && !lineage.is_orphan(11) && !lineage.is_orphan(13));
     }
 
     #[test]
