@@ -36,7 +36,7 @@ pub struct Leak {
     /// Of the test itself.
     #[serde(default)]
     pub(super) outcome: Outcome,
-    /// How long it had been running when its test had ended.
+    /// How much of its age was after the end of its test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) age_after_test_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -132,7 +132,7 @@ fn what_is_there_is_left_alone() {
 fn another_example_of_that_name_is_left_and_the_arm_is_told() {
     let dir = project(&[("Cargo.toml", PACKAGE), ("examples/xtask.rs", "fn main() {}\n")]);
     let (said, complete) = twice(dir.path());
-    assert!(!complete && said.contains(&format!("leakcheck: left    examples/xtask.rs: it is yours; ")), "{said}");
+    assert!(!complete && said.contains("leakcheck: left    examples/xtask.rs: it is yours; "), "{said}");
     assert!(said.contains(ARM), "{said}");
     assert_eq!(fs::read_to_string(dir.path().join("examples/xtask.rs")).unwrap(), "fn main() {}\n");
 }
