@@ -77,11 +77,11 @@ fn outcome(test: &TestId, report: &Report, second: &BTreeMap<TestId, Outcome>) -
     known.or_else(|| second.get(test).copied()).or_else(by_suite).unwrap_or_default()
 }
 
-/// How long it has outlived its test, if the times are known.
+/// How much of its age was after the end of its test, if the times are known; the clocks differ by some milliseconds.
 fn age_after(test: &TestId, leak: &Leak, report: &Report) -> Option<u64> {
     let ended = report.tests.iter().find(|run| run.id == *test)?.ended_unix_ms()?;
     let found = leak.started_unix_ms? + leak.age_ms?;
-    Some(found.saturating_sub(ended))
+    Some(found.saturating_sub(ended).min(leak.age_ms?))
 }
 
 fn place_of(
