@@ -18,8 +18,9 @@ use once_cell::sync::OnceCell;
 
 use super::bells::Bell;
 use super::conversation::{Channel, Conversation, Locked, State};
+use super::looking::{self, Habit};
 use super::window::Filled;
-use crate::sys::attendant::Watch;
+use crate::sys::attendant::{Fired, Watch};
 use crate::sys::fds::Until;
 use crate::sys::{OwnedFd, signals};
 
@@ -28,6 +29,9 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// How many reads one stream may have in a row while others wait for theirs.
 const TURN: usize = 16;
+
+/// How long a flood may pause before its descriptor is armed like any other.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long the state of a conversation that somebody awaits is asked for: usually it is locked for microseconds, and only
 /// a slow matcher is worth no more waiting.
@@ -180,38 +184,32 @@ impl Attendant {
     fn enlist(&self, conversation: &Arc<Conversation>, waits: u64) {
         let mut book = self.book();
         book.waiting.push((Arc::downgrade(conversation), waits));
-        let wake = !book.ticking;
+        let first = !book.ticking;
         book.ticking = true;
         drop(book);
-        if wake {
-            self.watch.wake();
+        if first {
+            self.watch.tick_in(TICK);
         }
     }
 
     fn run(&self) {
-        let mut tick: Option<Instant> = None;
+        // How to wait for the next piece of a flood.
+        let mut habit = Habit::default();
         loop {
             let alarm = self.book().next_alarm;
-            let until = match (tick, alarm) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
             // Out of memory in the kernel is the only failure; then the next round tries again.
-            let fired = self.watch.wait(until).unwrap_or_default();
-            for token in fired {
-                if !survives(|| self.serve(token)) {
-                    survives(|| self.make_up_for(token));
+            for fired in self.watch.wait(alarm).unwrap_or_default() {
+                match fired {
+                    Fired::Tick => self.look_around(),
+                    Fired::Token(token) => {
+                        if !survives(|| self.serve(token, &mut habit, alarm)) {
+                            survives(|| self.make_up_for(token));
+                        }
+                    }
                 }
-            }
-            if tick.is_some_and(|t| Instant::now() >= t) {
-                tick = None;
-                self.look_around();
             }
             if alarm.is_some() {
                 self.ring_alarms();
-            }
-            if tick.is_none() && self.book().ticking {
-                tick = Some(Instant::now() + TICK);
             }
         }
     }
@@ -291,8 +289,9 @@ impl Attendant {
         self.watch.arm(fd, until, conversation.id * KINDS + kind).is_ok()
     }
 
-    /// Deals with what has happened to a conversation that nobody waits on with a thread of their own.
-    fn serve(&self, token: u64) {
+    /// Deals with what has happened to a conversation that nobody waits on with a thread of their own. Stays with a flood
+    /// until something else has happened, or this time has come.
+    fn serve(&self, token: u64, habit: &mut Habit, until: Option<Instant>) {
         let (id, kind) = (token / KINDS, token % KINDS);
         let Some(conversation) = self.book().known.get(&id).and_then(Weak::upgrade) else { return };
         if kind == INPUT {
@@ -305,12 +304,19 @@ impl Attendant {
             }
             return;
         }
+        let until = until.unwrap_or_else(|| Instant::now() + TICK);
+        while self.take_turn(&conversation, kind, habit, until) {}
+    }
+
+    /// Reads what is there, for one turn; true if the next turn shall follow at once.
+    fn take_turn(&self, conversation: &Arc<Conversation>, kind: u64, habit: &mut Habit, until: Instant) -> bool {
         let patient = conversation.bells.any();
-        let Some(mut state) = self.ask_for(&conversation, patient).filter(|state| !state.is_led()) else {
+        let Some(mut state) = self.ask_for(conversation, patient).filter(|state| !state.is_led()) else {
             // Whoever is at it reads, and tells us on leaving; to be sure, we look again at the next tick.
-            self.enlist(&conversation, u64::MAX);
-            return;
+            self.enlist(conversation, u64::MAX);
+            return false;
         };
+        let mut flood = false;
         if kind == NEWS {
             state.take_in([false, false, true]);
         } else {
@@ -320,17 +326,43 @@ impl Attendant {
                     break;
                 }
             }
+            flood = state.stream(channel).window.is_flooded();
         }
         conversation.announce(&state);
         let source = match kind {
             NEWS => conversation.bells.any().then(|| state.life.source()).flatten(),
             stream => state.sources()[stream as usize].take(),
         };
-        if let Some(fd) = source {
-            self.arm(&conversation, kind, &fd);
+        let Some(fd) = source else {
+            drop(state);
+            conversation.bells.ring();
+            return false;
+        };
+        if flood {
+            drop(state);
+            conversation.bells.ring();
+            // To arm it costs more than to stay, for the moment that the helper needs to fill its pipe again.
+            let sources = [Some(Arc::clone(&fd)), Some(self.watch.source()), None];
+            if looking::look(&sources, Some(until.min(Instant::now() + PAUSE)), habit) == [true, false, false]
+                && Instant::now() < until
+            {
+                return true;
+            }
+            match self.ask_for(conversation, patient) {
+                Some(again) => state = again,
+                None => {
+                    self.enlist(conversation, u64::MAX);
+                    return false;
+                }
+            }
+            if state.sources()[kind as usize].is_none() {
+                return false;
+            }
         }
+        self.arm(conversation, kind, &fd);
         drop(state);
         conversation.bells.ring();
+        false
     }
 
     /// Something that is not ours has panicked in the middle of that: what was read is told, and the rest is looked at later.

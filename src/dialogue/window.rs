@@ -80,6 +80,11 @@ impl Window {
         self.dropped
     }
 
+    /// Has a whole pipe been read at once?
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.chunk >= CHUNK
+    }
+
     /// Was the beginning of the first unread line dropped?
     pub(crate) fn is_cut(&self) -> bool {
         self.cut

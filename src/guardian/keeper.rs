@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::link::{Link, Next};
 use super::protocol::{Found, Frame, Ladder, Order};
-use crate::sys::cgroup::Cgroup;
+use crate::sys::cgroup::{Cgroup, Compartment};
 use crate::sys::clone::{self, Program, Stage};
 use crate::sys::exit::exit_now;
 use crate::sys::fds::{Until, has_bytes, is_ready, poll};
@@ -69,6 +69,7 @@ pub(super) struct Birthright {
 struct Keeper {
     link: Link,
     born: Watched,
+    own: clone::Own,
     child_ends: OwnedFd,
     helper: Option<i32>,
     started: Instant,
@@ -76,8 +77,8 @@ struct Keeper {
     status: Option<ExitStatus>,
     /// What had left the helper when the end was asked for.
     escapees: BTreeMap<i32, Found>,
-    /// Where the helper goes; open until it is there.
-    cgroup: Option<(Cgroup, Option<OwnedFd>)>,
+    /// Where the helper goes.
+    compartment: Option<Compartment>,
     /// Children that have been sent SIGTERM and are not reaped yet.
     asked: BTreeSet<i32>,
     ladder: Ladder,
@@ -115,7 +116,8 @@ pub(super) fn main(born: Birthright) -> ! {
     let mut keeper = Keeper {
         link: Link::new(link),
         born: Watched { farewell, test_process, guardian, root, cgroups },
-        cgroup: None,
+        own: clone::Own::read(),
+        compartment: None,
         child_ends,
         helper: None,
         started: Instant::now(),
@@ -148,9 +150,11 @@ impl Keeper {
         self.escapees.clear();
         self.asked.clear();
         self.step = Step::Serving;
-        // Made now, while nobody waits for it. Without one the helper is contained as if there were no cgroups here.
-        let own = self.born.cgroups.as_ref().map(|all| all.of_keeper(process::own_pid()));
-        self.cgroup = own.and_then(|own| own.make_and_open().ok().map(|fd| (own, Some(fd))));
+        if self.compartment.is_none() {
+            // Made now, while nobody waits for it. Without one the helper is contained as if there were no cgroups here.
+            let own = self.born.cgroups.as_ref().map(|all| all.of_keeper(process::own_pid()));
+            self.compartment = own.and_then(|own| Compartment::make(own).ok());
+        }
     }
 
     /// Waits for one event of any kind and deals with it.
@@ -256,11 +260,11 @@ impl Keeper {
         let Order { candidates, args, env, dir, inherited, terminal, .. } = order;
         let stdio = [stdin, stdout, stderr];
         let program = Program { candidates, args, env, cwd, dir, stdio, terminal, inherited };
-        let place = self.cgroup.as_mut().and_then(|(_, fd)| fd.take());
-        let (mut in_cgroup, mut started) = (place.is_some(), clone::start(&program, place.as_ref().map(AsFd::as_fd)));
+        let place = self.compartment.as_ref().map(Compartment::dir);
+        let (mut in_cgroup, mut started) = (place.is_some(), clone::start(&program, &self.own, place));
         if in_cgroup && started.as_ref().is_err_and(|(stage, _)| *stage == Stage::Clone) {
             // Somebody has removed it, or forbids it after all. The test process hears of it and decides.
-            (in_cgroup, started) = (false, clone::start(&program, None));
+            (in_cgroup, started) = (false, clone::start(&program, &self.own, None));
         }
         // From here on the pipes are the helper's alone: its end is their end.
         drop(program);
@@ -292,12 +296,13 @@ impl Keeper {
         });
         if empty && self.helper.is_some() {
             let mut frames: Vec<Frame> = ended.map(|status| self.exited(status, Vec::new(), "")).into_iter().collect();
-            if self.cgroup.is_some() {
+            let vacant = self.compartment.as_ref().is_none_or(Compartment::is_vacant);
+            if !vacant {
                 // Nobody waits for a cgroup to be removed.
                 self.tell(&std::mem::take(&mut frames));
             }
             // With one that cannot be removed it is not what it was.
-            let stays = self.clear_cgroup(KILL_LIMIT);
+            let stays = vacant || self.clear_cgroup(KILL_LIMIT);
             frames.push(Frame::Gone { escapees: self.take_escapees(), survivors: Vec::new(), stays });
             // In one breath, so that the test process wakes once.
             self.tell(&frames);
@@ -393,7 +398,7 @@ impl Keeper {
             self.note_escapees();
         }
         let (helper, mut ended) = (self.helper, None);
-        let cgroups: Vec<Cgroup> = self.cgroup.iter().map(|(own, _)| own.clone()).collect();
+        let cgroups: Vec<Cgroup> = self.compartment.iter().map(|c| c.cgroup().clone()).collect();
         let deadline = Instant::now() + KILL_LIMIT;
         let survivors = tree::kill_all(&BTreeSet::new(), &cgroups, &self.child_ends, deadline, &mut |pid, status| {
             if Some(pid) == helper {
@@ -450,7 +455,7 @@ impl Keeper {
 
     /// Makes sure that nothing is left in the cgroup, either, and removes it; true if it is gone.
     fn clear_cgroup(&mut self, limit: Duration) -> bool {
-        self.cgroup.take().is_none_or(|(own, _)| own.clear(Instant::now() + limit))
+        self.compartment.take().is_none_or(|c| c.cgroup().clear(Instant::now() + limit))
     }
 
     /// Ends the keeper, whose tree is gone as far as it could be.

@@ -164,9 +164,12 @@ impl Guardian {
     }
 
     fn serve(&mut self) -> i32 {
+        // The first request came with the greeting, so it may have been read with it: no descriptor tells of that.
+        let mut end = self.obey();
         let end = loop {
-            if let Some(end) = self.turn() {
-                break end;
+            match end {
+                Some(end) => break end,
+                None => end = self.turn(),
             }
         };
         let polite = match end {

@@ -158,6 +158,8 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
     };
     send(&ours, &hello, &[goodbye_theirs.as_fd()], deadline).map_err(failed("sending the greeting"))?;
     drop(goodbye_theirs);
+    // In the same breath: the first spawn is waiting for it.
+    let pending = send(&ours, &Frame::WantKeeper, &[], deadline).is_ok();
     let mut child = reexec::start(program, &marker, theirs).map_err(failed("executing it again"))?;
     let mut control = Link::new(ours);
     match control.wait_next(deadline) {
@@ -165,7 +167,7 @@ fn start_from(program: &std::path::Path, deadline: Instant) -> Result<Guardian, 
             registry::record_own(pid, registry::Role::Guardian);
             signals::note_guardian(pid);
             Ok(Guardian {
-                control: Mutex::new(Control { link: control, pending: false }),
+                control: Mutex::new(Control { link: control, pending }),
                 goodbye: Mutex::new(Some(Link::new(goodbye))),
                 child: Mutex::new(child),
                 pid,

@@ -289,3 +289,27 @@ fn a_judge_that_panics_does_not_end_the_reading_for_everybody() -> Result {
     drop(bad);
     Ok(())
 }
+
+/// Nobody waits for the flood, so the attendant reads it, and it keeps the deadlines and the news of the other's future.
+#[test]
+fn a_flood_holds_up_neither_the_deadlines_nor_the_lines_of_others() -> Result {
+    let flood = Fixture::command("yes").spawn()?;
+    flood.expect_line("y")?;
+    let other = Fixture::command("cat").spawn()?;
+    two_threads().block_on(async {
+        let began = Instant::now();
+        let late = other.within(ms(50)).futures().expect_line("nothing").await.unwrap_err();
+        assert!(late.is_timeout(), "{late:?}");
+        for _ in 0..50 {
+            other.send_line("line")?;
+            other.futures().expect_line("line").await?;
+        }
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        Ok::<_, foster::Error>(())
+    })?;
+    // It was really read meanwhile: far more has come than a pipe and the window together can hold.
+    flood.stop()?;
+    let error = flood.within(Duration::ZERO).expect("never said").unwrap_err();
+    assert!(format!("{error:?}").contains("dropped"), "nothing was let go: {error:?}");
+    Ok(())
+}

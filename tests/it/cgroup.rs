@@ -122,6 +122,34 @@ fn each_fixture_has_one_and_it_goes_with_the_fixture() {
     assert_eq!(left_by(victim), Vec::<PathBuf>::new());
 }
 
+/// A keeper serves one fixture after the other in the same cgroup, unless something is left in it.
+#[test]
+fn the_next_fixture_has_the_same_one_unless_the_last_has_made_others_in_it() -> foster::Result {
+    if !possible() {
+        return Ok(());
+    }
+    let inode = |path: &PathBuf| std::fs::metadata(path).map(|m| std::os::unix::fs::MetadataExt::ino(&m)).ok();
+    let below = |script: &str| -> foster::Result<(PathBuf, Option<u64>)> {
+        let script = format!("echo $(grep ^0:: /proc/self/cgroup); {script}; read go");
+        let fx = foster::Fixture::command("sh").args(["-c", &script]).spawn()?;
+        let name = fx.output().recv()?.rsplit('/').next().unwrap().to_owned();
+        if !script.contains("none") {
+            fx.expect_line("made")?;
+        }
+        let [all] = left_by(std::process::id() as i32).try_into().expect("one directory for the whole test process");
+        let path = all.join(name);
+        let while_it_ran = inode(&path);
+        fx.stop()?;
+        Ok((path, while_it_ran))
+    };
+    let (first, while_it_ran) = below(": none")?;
+    assert!(while_it_ran.is_some() && inode(&first) == while_it_ran, "it is kept for the next fixture");
+    let (made, _) =
+        below("mkdir $(find /sys/fs/cgroup -name $(sed -n s@^0::.*/@@p /proc/self/cgroup))/own && echo made")?;
+    assert!(!made.join("own").exists(), "what a helper has made is not left to the next one");
+    Ok(())
+}
+
 /// Guardian and keeper are killed in the same instant: the spare keeper is enough to end what they kept.
 #[test]
 fn c1_guardian_and_keeper_killed_leave_nobody() {

@@ -69,17 +69,31 @@ struct Shared<'a> {
     envp: Vec<*const libc::c_char>,
     parent: i32,
     changed_limits: [bool; LIMITS],
+    own_ignored: u64,
     /// Where the child leaves what failed.
     failed: *mut Failed,
+}
+
+/// What a child would have from the caller itself; read once, ahead of need, because the caller does not change it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    limits: [(u64, u64); LIMITS],
+    /// Bit `n - 1` is set when signal `n` is ignored.
+    ignored: u64,
+}
+
+impl Own {
+    pub(crate) fn read() -> Own {
+        Own { limits: super::inherit::limits(), ignored: super::inherit::ignored() }
+    }
 }
 
 /// Starts the program as a child of the caller, in this cgroup; its pid, or where and why it failed.
 ///
 /// The caller must be single-threaded and without signal handlers, as keepers are: the child shares its memory.
-pub(crate) fn start(program: &Program, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, (Stage, io::Error)> {
-    let own_limits = super::inherit::limits();
+pub(crate) fn start(program: &Program, own: &Own, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, (Stage, io::Error)> {
     let mut changed_limits = [false; LIMITS];
-    for (slot, (ours, theirs)) in changed_limits.iter_mut().zip(own_limits.iter().zip(&program.inherited.limits)) {
+    for (slot, (ours, theirs)) in changed_limits.iter_mut().zip(own.limits.iter().zip(&program.inherited.limits)) {
         *slot = ours != theirs;
     }
     let mut failed: Failed = None;
@@ -89,6 +103,7 @@ pub(crate) fn start(program: &Program, cgroup: Option<BorrowedFd<'_>>) -> Result
         envp: pointers(&program.env),
         parent: super::process::own_pid(),
         changed_limits,
+        own_ignored: own.ignored,
         failed: &raw mut failed,
     };
     const STACK: usize = 64 * 1024;
@@ -155,9 +170,13 @@ fn prepare(shared: &Shared<'_>) -> Option<(Stage, i32)> {
         super::exit::exit_now(127);
     }
     for signal in 1..=super::signals::LAST_SIGNAL {
+        let bit = 1 << (signal - 1);
         // std::process resets SIGPIPE for its children, because its runtime has ignored it; so do we.
-        let ignored = program.inherited.ignored & (1 << (signal - 1)) != 0;
-        super::signals::set_plain(signal, ignored && signal != libc::SIGPIPE);
+        let ignored = program.inherited.ignored & bit != 0 && signal != libc::SIGPIPE;
+        // What is not ignored is reset by execve(2), if there is anything to be reset.
+        if ignored != (shared.own_ignored & bit != 0) {
+            super::signals::set_plain(signal, ignored);
+        }
     }
     if let Some(umask) = program.inherited.umask {
         // SAFETY: see above.

@@ -35,12 +35,13 @@ impl Inherited {
             Some(line.trim_start_matches(':').trim())
         };
         let umask = field("Umask").and_then(|v| u32::from_str_radix(v, 8).ok());
-        let ignored = field("SigIgn").and_then(|v| u64::from_str_radix(v, 16).ok()).unwrap_or_else(ask_each);
-        Inherited { umask, ignored, limits: limits() }
+        let ignored_signals = field("SigIgn").and_then(|v| u64::from_str_radix(v, 16).ok()).unwrap_or_else(ignored);
+        Inherited { umask, ignored: ignored_signals, limits: limits() }
     }
 }
 
-fn ask_each() -> u64 {
+/// The signals that the calling process ignores, one bit each.
+pub(crate) fn ignored() -> u64 {
     use super::signals::{Disposition, LAST_SIGNAL, disposition};
     (1..=LAST_SIGNAL)
         .filter(|s| disposition(*s) == Disposition::Ignore)
