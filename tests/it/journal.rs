@@ -32,7 +32,7 @@ fn of<'r>(records: &'r [Value], event: &str) -> Vec<&'r Value> {
 
 /// A victim whose helper waits, below a leak check if there is a directory.
 fn victim(program: &Path, ending: &str, dir: Option<&Path>, off: &str) -> Command {
-    talking(program, ending, "echo hidden; echo \"a word\" >&2; read never", dir, off)
+    talking(program, ending, "echo \"a word\" >&2; echo hidden; read never", dir, off)
 }
 
 /// A victim whose helper is this script.

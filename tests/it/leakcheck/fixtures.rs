@@ -50,7 +50,7 @@ fn place() -> Value {
 fn check(program: &Path, ending: &str, signal: Option<Signal>) -> (Value, Ended) {
     let reported = Reported::new();
     let mut command = reported.checker(&["exec", "--"]);
-    command.arg(program).args([ending, "sh", "-c", "echo hidden; echo \"a word\" >&2; read never"]);
+    command.arg(program).args([ending, "sh", "-c", "echo \"a word\" >&2; echo hidden; read never"]);
     command.env("FOSTER_DISABLE", "cgroup").env_remove("FOSTER_REQUIRE").env_remove("NEXTEST_TEST_NAME");
     let mut running = Running::start(command, "", "");
     assert_eq!(read_line(File::from(running.stdout())), "armed");
