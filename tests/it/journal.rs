@@ -102,7 +102,7 @@ fn every_end_is_noted_with_who_began_it() {
             let line = line_of("fixtures/victim.rs", "builder.pty() } else { builder }.spawn()");
             assert_eq!(started["line"], line, "{context}");
             assert!(started["pid"].as_i64() > Some(0) && started["start"].as_i64() > Some(0), "{context}");
-            assert!(started["command"].as_str().unwrap().starts_with("sh -c 'echo hidden;"), "{context}");
+            assert!(started["command"].as_str().unwrap().starts_with("sh -c 'echo "), "{context}");
             let ended = of(&records, "ended");
             let seen: Vec<_> = ended.iter().map(|e| e["by"].as_str().unwrap()).collect();
             assert_eq!(seen, by.into_iter().collect::<Vec<_>>(), "{context}");
