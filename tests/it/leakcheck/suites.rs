@@ -128,7 +128,7 @@ fn e1_cargo_test_every_kind_names_its_test() {
     assert_eq!(again("src/lib.rs - (line 5)"), "test --offline --quiet -p leaky --doc -- '5)'");
 }
 
-/// One at a time, so that no thread has a test's name, and in an order.
+/// One at a time, and in an order.
 #[test]
 fn e1_cargo_test_without_threads_the_birth_is_blamed_and_not_the_time() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn rerun_0_runs_nothing_again() {
 fn e7_interrupted_while_tests_run_again_nothing_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let mark = dir.path().join("mark");
-    // Without threads, nothing but a second run tells.
+    // It leaks from a thread of another name, so nothing but a second run tells.
     let words = ["test", "--offline", "--quiet", "--test", "several", "hangs_when", "--", "--test-threads=1"];
     let running = started(&["--grace", "50"], &words, &[("LEAKY_MARK", &mark)], dir.path());
     assert!(running.scene.is_armed(&running.handle), "nothing ran again: {}", running.stderr());
