@@ -221,8 +221,9 @@ mod tests {
 
     fn describe(child: &Child, ground: &mut Ground) -> Leak {
         let pid = child.id() as i32;
-        // What `exec` has not replaced yet is ours.
-        becomes("it is `sleep`", || procfs::stat(pid).is_some_and(|stat| stat.comm == "sleep"));
+        // What `exec` has not replaced yet is ours, and it gives the name first and the environment last.
+        let replaced = |stat: procfs::Stat| stat.comm == "sleep" && details::variables(pid, &[]).is_some();
+        becomes("it is `sleep`", || procfs::stat(pid).is_some_and(replaced));
         let stat = procfs::stat(pid).unwrap();
         let mut lineage = Lineage::default();
         lineage.note(&[tasks::Below { stat: stat.clone(), thread: 0 }], &mut super::super::lineage::Proc);
