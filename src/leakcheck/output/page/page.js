@@ -10,6 +10,7 @@
     stopped: ["■", "stopped by its test"],
     dropped: ["◆", "stopped by drop"],
     late: ["▲", "late: stopped by a hook or the guardian"],
+    cut: ["◇", "cut short with the run"],
     leaked: ["●", "leaked"],
     killed: ["✖", "leaked, and had to be killed"],
     spared: ["○", "left running, as the policy allows"],
@@ -62,7 +63,7 @@
   }
   for (const helper of report.helpers) {
     if (leakedFixtures.has(processOf(helper.test, helper.pid))) continue;
-    const state = { test: "stopped", drop: "dropped" }[helper.ended_by] || "late";
+    const state = { test: "stopped", drop: "dropped", check: "cut" }[helper.ended_by] || "late";
     const row = bar({ helper }, state, helper.fixture.label, helper.started_unix_ms, helper.ended_unix_ms ?? runEnd,
       `${helper.fixture.label} ${helper.command} ${helper.pid} ${state} helper`);
     row.timed = true;
