@@ -93,7 +93,8 @@ pub(crate) fn remove_all(root: &Path) {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with(KEPT))
+        // A directory that somebody has removed meanwhile needs no mark.
+        .filter(|path| path.to_string_lossy().strip_suffix(KEPT).is_some_and(|dir| Path::new(dir).exists()))
         .collect();
     if marks.is_empty() {
         let _ = fs::remove_dir_all(root);
@@ -126,8 +127,9 @@ mod tests {
         left.sort();
         assert_eq!(left, ["fixture-b", "fixture-b.keep"]);
         assert!(root.join("fixture-b/notes").exists());
-        // Without a mark, nothing is kept.
-        fs::remove_file(mark_of(&root.join("fixture-b"))).unwrap();
+        // Without a mark, nothing is kept, and a mark without a directory is none.
+        fs::create_dir(root.join("fixture-a")).unwrap();
+        fs::remove_dir_all(root.join("fixture-b")).unwrap();
         remove_all(&root);
         assert!(!root.exists());
     }

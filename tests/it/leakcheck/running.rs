@@ -63,6 +63,11 @@ impl Running {
         command.env("CASES_ARMED", scene.path("armed"));
         command.env("LEAKY_RECORD", scene.record()).env("LEAKY_FIFO", scene.fifo());
         command.env("LEAKY_AGAIN", scene.path("armed"));
+        if command.get_envs().all(|(name, _)| name != "TMPDIR") {
+            // A check leaves the run's own directory where it was told to leave a process alone that may need it.
+            std::fs::create_dir(scene.path("tmp")).unwrap();
+            command.env("TMPDIR", scene.path("tmp"));
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(scene.path("stderr")).unwrap());
         let child = command.spawn().unwrap();
         let handle = Process::open(child.id() as i32);
