@@ -24,7 +24,7 @@ usage: leakcheck [OPTIONS] [-- CARGO-ARGUMENTS...]
 options:
   --grace MS              how long what is alive after the suite's end may take to end by itself [default: 500];
                           it is paid only when something is alive
-  --timeout SECONDS       how long the suite may take in all; then what hangs is printed and ended
+  --timeout SECONDS       how long the suite may take in all; then what hangs is printed and ended; 0: no limit
   --rerun SECONDS         how long tests may be run again to find out which one leaked; 0: never [default: 120]
   --shard I/N             this is part I of N; nextest's `--partition` says it, too
   --report-dir DIR        where JSON, JUnit, SARIF, Markdown and HTML go [default: target/leakcheck]

@@ -111,7 +111,7 @@ impl Options {
         self
     }
 
-    /// How long the suite may take in all. Then what hangs is printed and ended, and the status is 124.
+    /// How long the suite may take in all; zero is no limit. Then what hangs is printed and ended, and the status is 124.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Options {
         self.timeout = Some(timeout);

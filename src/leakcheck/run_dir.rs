@@ -43,7 +43,12 @@ pub(super) struct RunDir {
 
 impl RunDir {
     pub(super) fn new(options: &Options) -> io::Result<RunDir> {
-        RunDir::under(&std::env::temp_dir(), options.own_temp_dir, process::user() == 0)
+        let mut base = std::env::temp_dir();
+        if base.as_os_str().is_empty() {
+            // `TMPDIR=` means the same to most programs as no TMPDIR at all.
+            base = "/tmp".into();
+        }
+        RunDir::under(&base, options.own_temp_dir, process::user() == 0)
     }
 
     fn under(base: &Path, own_tmp: bool, root: bool) -> io::Result<RunDir> {

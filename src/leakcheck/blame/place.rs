@@ -27,11 +27,18 @@ impl Places {
     pub(super) fn of(&mut self, manifest_dir: &Path, test: &TestId) -> Option<Place> {
         let sources = self.sources.entry(manifest_dir.to_owned()).or_insert_with(|| sources(manifest_dir));
         let (file, line) = documented(&test.name)
-            .map(|(file, line)| (manifest_dir.join(file), line))
+            .map(|(file, line)| (below(manifest_dir, file), line))
             .or_else(|| function(sources, manifest_dir, test))?;
         let file = file.strip_prefix(&self.dir).map_or(file.clone(), Path::to_owned);
         Some(Place { file, line })
     }
+}
+
+/// rustdoc names files as cargo has named them to it: relative to the workspace, which is above the package.
+fn below(manifest_dir: &Path, file: &str) -> PathBuf {
+    let found = manifest_dir.ancestors().map(|dir| dir.join(file));
+    let found = found.filter(|path| path.starts_with(manifest_dir)).find(|path| path.is_file());
+    found.unwrap_or_else(|| manifest_dir.join(file))
 }
 
 /// `src/lib.rs - shop::orders (line 12)`
@@ -156,5 +163,8 @@ mod tests {
     fn a_documentation_test_says_it_itself() {
         let name = "src/orders.rs - orders::Order (line 12)";
         assert_eq!(place(&[], "shop::doc", name).unwrap(), "shop/src/orders.rs:12");
+        // In a workspace rustdoc says it from there.
+        let (files, name) = ([("src/orders.rs", "")], "shop/src/orders.rs - orders::Order (line 12)");
+        assert_eq!(place(&files, "shop::doc", name).unwrap(), "shop/src/orders.rs:12");
     }
 }

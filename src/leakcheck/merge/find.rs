@@ -77,8 +77,12 @@ fn walk(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<(
     Ok(())
 }
 
-/// Whole JSON that does not say that it is a report. What is cut may have been one.
+/// No regular file, which may have no end, or whole JSON that does not say that it is a report. What is cut may have been
+/// one.
 fn is_something_else(path: &Path) -> bool {
+    if !path.is_file() {
+        return true;
+    }
     let value = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     value.is_some_and(|value| value.get("foster").is_none() || value.get("schema").is_none())
 }

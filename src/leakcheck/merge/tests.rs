@@ -149,6 +149,8 @@ fn what_is_no_report_is_said_where_it_matters() {
     write(&at("d"), "merged.json", &Report { shards: vec![Shard { index: 1, count: 2 }], ..clean() });
     assert_eq!(found(&["d"]), Ok(1), "other files, and an earlier merge, are nobody's mistake");
     assert_eq!(found(&["d", "d/a.json"]), Ok(1), "named twice");
+    std::os::unix::fs::symlink("/dev/null", at("d/device.json")).unwrap();
+    assert_eq!(found(&["d"]), Ok(1), "what may have no end is not read");
     let other = found(&["d/other.json"]).unwrap_err();
     assert!(other.starts_with("`d/other.json` is no report of foster's leak check: "), "{other}");
     assert_eq!(found(&["d/merged.json"]), Err("`d/merged.json` is the result of a merge itself; leave it out".into()));

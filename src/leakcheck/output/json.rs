@@ -26,6 +26,10 @@ pub(super) fn text(report: &Report) -> String {
 /// The error is for people and names the file.
 pub(in crate::leakcheck) fn read(path: &Path) -> Result<Report, String> {
     let shown = path.display();
+    // A pipe or a device may have no end.
+    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return Err(format!("`{shown}` is no report of foster's leak check: it is no regular file"));
+    }
     let bytes = fs::read(path).map_err(|e| format!("failed to read `{shown}`: {e}"))?;
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|e| format!("`{shown}` is no report of foster's leak check: it is no JSON, or not all of it: {e}"))?;
@@ -67,6 +71,9 @@ mod tests {
         for report in [clean(), full()] {
             assert_eq!(read_back(&text(&report)), Ok(report));
         }
+        // A device has no end that a reader would come to; this one has, for a reader that forgets to ask.
+        let error = read(Path::new("/dev/null")).unwrap_err();
+        assert_eq!(error, "`/dev/null` is no report of foster's leak check: it is no regular file");
         let newer = text(&clean()).replace("\"schema\": 1,", "\"schema\": 2,").replace("\"leaks\"", "\"findings\"");
         let error = read_back(&newer).unwrap_err();
         assert!(error.starts_with("FILE has version 2 of the format (foster "), "{error}");

@@ -90,7 +90,7 @@ impl Policy {
     /// Sets what the command line has left open.
     pub(super) fn complete(&self, options: &mut Options) {
         options.grace = options.grace.or(self.rules.grace);
-        options.timeout = options.timeout.or(self.rules.timeout);
+        options.timeout = options.timeout.or(self.rules.timeout).filter(|limit| !limit.is_zero());
         options.own_temp_dir &= self.rules.tmpdir;
         if let (false, Some(limit)) = (options.rerun_given, self.rules.rerun) {
             options.rerun = (!limit.is_zero()).then_some(limit);

@@ -76,6 +76,7 @@ fn the_command_line_wins() {
     assert_eq!(of(whole()), (seconds(2), seconds(60), None));
     let said = whole().grace(Duration::ZERO).timeout(Duration::from_secs(9)).rerun(seconds(120));
     assert_eq!(of(said), (seconds(0), seconds(9), seconds(120)));
+    assert_eq!(of(whole().timeout(Duration::ZERO)).1, None, "no limit, and not no time");
 }
 
 #[test]

@@ -98,6 +98,18 @@ fn the_directory_of_a_run_is_removed_after_an_interruption() {
     }
 }
 
+/// An empty TMPDIR is none, as for mktemp(1).
+#[test]
+fn an_empty_tmpdir_is_none() {
+    let mut command = super::running::checker(&["--no-report", "exec", "--", "sh", "-c", "echo \"$TMPDIR\""]);
+    command.env("TMPDIR", "");
+    let mut running = Running::start(command, "", "");
+    let inner = read_line(File::from(running.stdout()));
+    let ended = running.end();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(inner.starts_with("/tmp/foster-"), "{inner}");
+}
+
 /// Whoever asks foster to keep directories finds them after the check, too.
 #[test]
 fn what_is_to_be_kept_is_kept_by_the_check_as_well() {
