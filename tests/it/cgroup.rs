@@ -150,6 +150,24 @@ fn the_next_fixture_has_the_same_one_unless_the_last_has_made_others_in_it() -> 
     Ok(())
 }
 
+/// A helper that has left its cgroup and frozen it stops nobody who comes after it.
+#[test]
+fn a_frozen_one_is_not_for_the_next_fixture() -> foster::Result {
+    if !possible() {
+        return Ok(());
+    }
+    let script = "own=$(find /sys/fs/cgroup -name $(sed -n s@^0::.*/@@p /proc/self/cgroup))
+        echo $$ > \"${own%/foster-*}/cgroup.procs\" && echo 1 > \"$own/cgroup.freeze\" && echo \"$own\"; read go";
+    let fx = foster::Fixture::command("sh").args(["-c", script]).spawn()?;
+    let own = PathBuf::from(fx.output().recv()?);
+    let frozen = std::fs::read_to_string(own.join("cgroup.freeze")).unwrap();
+    assert_eq!(frozen, "1\n", "it proves nothing");
+    fx.stop()?;
+    let left = std::fs::read_to_string(own.join("cgroup.freeze")).unwrap_or_default();
+    assert_ne!(left, "1\n", "whoever is started in it stands still");
+    Ok(())
+}
+
 /// Guardian and keeper are killed in the same instant: the spare keeper is enough to end what they kept.
 #[test]
 fn c1_guardian_and_keeper_killed_leave_nobody() {

@@ -149,10 +149,12 @@ impl Compartment {
     /// Is nothing in it, neither a process nor a cgroup that a helper has made? Then the next fixture can have it as it is,
     /// which saves the kernel from taking it down and making another: half of what a short helper costs.
     pub(crate) fn is_vacant(&self) -> bool {
-        // What somebody else has removed cannot be read any more (ENODEV).
+        // What somebody else has removed cannot be read any more (ENODEV). One that a helper has left frozen would stop the
+        // next one before its `exec`, and its keeper with it.
         let mut text = [0; 256];
-        let empty = matches!(self.events.read_at(&mut text, 0),
-            Ok(n) if text[..n].split(|b| *b == b'\n').any(|line| line == b"populated 0"));
+        let n = self.events.read_at(&mut text, 0).unwrap_or(0);
+        let says = |what: &[u8]| text[..n].split(|b| *b == b'\n').any(|line| line == what);
+        let empty = says(b"populated 0") && !says(b"frozen 1");
         // A directory of kernfs has one link for each directory in it, and two for itself (fs/kernfs/inode.c).
         empty && rustix::fs::fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 2)
     }
