@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::leakcheck::Options;
 use crate::leakcheck::options::Files;
+use crate::sys::process;
 
 /// The folder in the build directory.
 const FOLDER: &str = "leakcheck";
@@ -41,6 +43,9 @@ fn of_arguments(args: &[OsString], name: &str) -> Option<OsString> {
     None
 }
 
+/// How long cargo may take to say where the target directory is.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+
 /// What cargo itself says, which reads its configuration files: `build.target-dir`, the workspace.
 fn of_cargo(options: &Options) -> Option<PathBuf> {
     let mut cargo = Command::new(&options.program);
@@ -48,8 +53,16 @@ fn of_cargo(options: &Options) -> Option<PathBuf> {
     for name in ["--manifest-path", "--config"] {
         cargo.args(of_arguments(&options.args, name).map(|value| [name.into(), value]).into_iter().flatten());
     }
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let mut answer = tempfile::tempfile().ok()?;
+    let mut child = cargo.stdin(Stdio::null()).stdout(answer.try_clone().ok()?).stderr(Stdio::null()).spawn().ok()?;
+    process::reap_child(&mut child, Instant::now() + ASK_LIMIT);
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        // It is our own unreaped child, and only a question: the report does not wait for it.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    answer.rewind().ok()?;
+    let metadata: serde_json::Value = serde_json::from_reader(answer).ok()?;
     let target = PathBuf::from(metadata.get("target_directory")?.as_str()?);
     // Shorter, where it is below us: it is printed.
     let here = std::env::current_dir().ok()?;
